@@ -12,6 +12,7 @@ class CollectionHook(BuildHookInterface):
     """Adds the collection under ansible_collections/berth/kvm/ of a standard wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Adds each part of the collection, unless the install is editable."""
         # An editable install reads the checkout through dev-mode-dirs; a copy would hide edits.
         if version == "editable":
             return
