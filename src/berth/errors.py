@@ -112,3 +112,19 @@ class Busy(BerthError):
     """Another run holds what this one needs; `data` names its owner."""
 
     exit_code = 8
+
+
+def error_from_dict(data: Mapping[str, Any]) -> BerthError:
+    """Returns the error that to_dict() described: how an error crosses from a playbook to the CLI."""
+    kinds = {kind.__name__: kind for kind in _tree(BerthError)}
+    kind = kinds.get(str(data.get("error")), BerthError)
+    return kind(
+        str(data.get("message", "")),
+        hint=str(data.get("hint", "")),
+        details=tuple(data.get("details", ())),
+        data=data.get("data"),
+    )
+
+
+def _tree(kind: type[BerthError]) -> list[type[BerthError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _tree(child))]

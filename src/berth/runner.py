@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts Berth's playbooks through ansible-runner and turns their events into results and progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+
+from berth.cloud import Cloud
+from berth.errors import BerthError, HostFailed, error_from_dict
+
+COLLECTION = "berth.kvm"
+# What a task of the conductor leaves in an event.
+CONDUCTOR = f"{COLLECTION}.conduct"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One thing that happened: `kind` is play, task, ok, changed, failed, unreachable or skipped."""
+
+    kind: str
+    name: str = ""
+    host: str = ""
+    message: str = ""
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass
+class RunResult:
+    """What a playbook run left behind.
+
+    `conducted` has the result of each conductor task in order; `failures` and `unreachable` map a host to its last message.
+    """
+
+    status: str = ""
+    conducted: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
+    results: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """Returns the result of the last conductor task, or an empty map."""
+        return self.conducted[-1] if self.conducted else {}
+
+    def of_task(self, action: str) -> dict[str, dict[str, Any]]:
+        """Returns host -> last result of the tasks that ran `action` (a module's full name)."""
+        return {host: result for name, host, result in self.results if name == action}
+
+    def raise_for_failure(self) -> None:
+        """Raises the error the conductor reported, else HostFailed if the run failed in any other way."""
+        for result in self.conducted:
+            if result.get("failed") and "berth_error" in result:
+                raise error_from_dict(result["berth_error"])
+        if self.status != "successful":
+            lines = tuple(f"{host}: {text}" for host, text in {**self.unreachable, **self.failures}.items())
+            raise HostFailed(
+                f"the playbook run ended as {self.status or 'unknown'}",
+                details=lines,
+                hint="run the same again with --debug to see Ansible's own output",
+            )
+
+
+_KINDS = {
+    "playbook_on_play_start": "play",
+    "playbook_on_task_start": "task",
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_unreachable": "unreachable",
+    "runner_on_skipped": "skipped",
+}
+
+
+class _Collector:
+    """Turns ansible-runner's events into a RunResult while the run goes on."""
+
+    def __init__(self, observer: Observer | None) -> None:
+        self.result = RunResult()
+        self.observer = observer
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        kind = _KINDS.get(event.get("event", ""))
+        if kind is None:
+            return False
+        data = event.get("event_data", {})
+        outcome = data.get("res") or {}
+        host = str(data.get("host", ""))
+        action = str(data.get("resolved_action") or data.get("task_action") or "")
+        if outcome:
+            self.result.results.append((action, host, outcome))
+        if action == CONDUCTOR and kind in ("ok", "failed"):
+            self.result.conducted.append(outcome)
+        message = _message(outcome)
+        if kind == "ok" and outcome.get("changed"):
+            kind = "changed"
+        elif kind == "failed" and not data.get("ignore_errors"):
+            self.result.failures[host] = message
+        elif kind == "unreachable":
+            self.result.unreachable[host] = message
+        if self.observer:
+            self.observer(Progress(kind, str(data.get("task") or data.get("name") or ""), host, message))
+        return False  # nothing is kept on disk
+
+
+def _message(outcome: Mapping[str, Any]) -> str:
+    text = outcome.get("msg", "")
+    return text if isinstance(text, str) else json.dumps(text)
+
+
+def own_collections_path() -> Path:
+    """Returns the folder whose ansible_collections/berth/kvm belongs to this very package.
+
+    A copy in the user's collections folder would win over site-packages and disagree with the CLI.
+    """
+    installed = Path(__file__).resolve().parent.parent
+    if (installed / "ansible_collections" / "berth" / "kvm").is_dir():
+        return installed
+    return installed.parent / "collections"
+
+
+def run_playbook(
+    cloud: Cloud,
+    playbook: str,
+    extra_vars: Mapping[str, Any] | None = None,
+    *,
+    observer: Observer | None = None,
+    debug: bool = False,
+    limit: str | None = None,
+) -> RunResult:
+    """Runs berth.kvm.<playbook> on the cloud's inventory and returns what it left. Raises nothing for a failed host.
+
+    The run's private folder (0700) holds the variables while it lasts and is removed afterwards.
+    """
+    if shutil.which("ansible-playbook", path=_path_with_own_scripts()) is None:
+        raise BerthError("ansible-playbook is not installed", hint="install berth with pip: ansible-core comes with it")
+    collector = _Collector(observer)
+    private = tempfile.mkdtemp(prefix="berth-run-")
+    try:
+        runner = ansible_runner.run(
+            private_data_dir=private,
+            playbook=f"{COLLECTION}.{playbook}",
+            inventory=str(cloud.inventory_path),
+            extravars={**(extra_vars or {}), "berth_cloud": str(cloud.path)},
+            envvars=_environment(cloud),
+            limit=limit,
+            event_handler=collector,
+            quiet=not debug,
+            verbosity=1 if debug else None,
+        )
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    collector.result.status = str(runner.status)
+    return collector.result
+
+
+def _path_with_own_scripts() -> str:
+    # The console script may run without its environment being activated.
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def _environment(cloud: Cloud) -> dict[str, str]:
+    configured = os.environ.get("ANSIBLE_COLLECTIONS_PATH")
+    paths = [str(own_collections_path()), *([configured] if configured else [])]
+    env = {
+        "PATH": _path_with_own_scripts(),
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(paths),
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+        "ANSIBLE_RETRY_FILES_ENABLED": "0",
+        # Ours: the events carry everything; the text is only for --debug.
+        "ANSIBLE_DEPRECATION_WARNINGS": "0",
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
+    }
+    config = cloud.path / "ansible.cfg"
+    if config.is_file():
+        env["ANSIBLE_CONFIG"] = str(config)
+    return env
