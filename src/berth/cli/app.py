@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command tree of `berth`. One line per verb; what a verb does is in its own file."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from berth.cli import boot, catalog, delete, doctor, guests, host, init, log, place, power, ssh
+from berth.cli.context import CliContext
+from berth.cli.output import Format, fail
+from berth.errors import BerthError
+
+app = typer.Typer(
+    name="berth",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A private cloud without a control plane: guests on plain libvirt hosts, run by Ansible.",
+)
+app.command("init")(init.init)
+app.command("boot")(boot.boot)
+app.command("list")(guests.list_guests)
+app.command("show")(guests.show)
+app.command("start")(power.start)
+app.command("stop")(power.stop)
+app.command("reboot")(power.reboot)
+app.command("delete")(delete.delete)
+app.command("log")(log.log)
+app.command("ssh", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(ssh.ssh)
+app.command("place")(place.place)
+app.command("doctor")(doctor.doctor)
+app.add_typer(host.app, name="host")
+app.add_typer(catalog.flavor_app, name="flavor")
+app.add_typer(catalog.image_app, name="image")
+app.add_typer(catalog.network_app, name="network")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"berth {version('berth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    cloud: Annotated[
+        Path | None, typer.Option("--cloud", "-C", help="The cloud's directory.", envvar="BERTH_CLOUD")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show Ansible's own output.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that every verb takes."""
+    ctx.obj = CliContext(cloud_path=cloud, debug=debug)
+
+
+def main() -> None:
+    """Runs the command line. A mistake of the user ends as error and hint with its own exit code, never as a traceback."""
+    try:
+        app()
+    except BerthError as error:
+        fail(error, _wanted_format(sys.argv))
+    except KeyboardInterrupt:
+        typer.echo("interrupted: run the same command again to finish what it began", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _wanted_format(arguments: list[str]) -> Format:
+    for first, second in zip(arguments, [*arguments[1:], ""], strict=True):
+        value = second if first in ("--format", "-f") else first.removeprefix("--format=")
+        if first.startswith(("--format", "-f")) and value in set(Format):
+            return Format(value)
+    return Format.TABLE

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`berth boot`: make and start guests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from berth.cli.context import CliContext
+from berth.cli.output import Format, FormatOption, print_rows
+from berth.cli.progress import progress
+from berth.errors import InvalidInput
+
+COLUMNS = ("name", "state", "host", "addresses", "uuid")
+
+
+def boot(  # noqa: PLR0913 - one parameter per option of the command
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the guest; with --count N, NAME-1 to NAME-N.")],
+    flavor: Annotated[str, typer.Option("--flavor", help="Flavor, from catalog/flavors.yml.")],
+    image: Annotated[str, typer.Option("--image", help="Image, from catalog/images.yml.")],
+    network: Annotated[list[str] | None, typer.Option("--network", help="Network; once per interface.")] = None,
+    key_name: Annotated[list[str] | None, typer.Option("--key-name", help="Key pair that may log in.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many guests.")] = 1,
+    project: Annotated[str | None, typer.Option("--project", help="Project that owns the guests.")] = None,
+    availability_zone: Annotated[str | None, typer.Option("--availability-zone", help="Only hosts of this zone.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Only this host.")] = None,
+    ignore_host: Annotated[list[str] | None, typer.Option("--ignore-host", help="Not this host.")] = None,
+    group: Annotated[str | None, typer.Option("--group", help="Server group of the guests.")] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="affinity or anti-affinity, when --group is new.")
+    ] = None,
+    user_data: Annotated[
+        Path | None, typer.Option("--user-data", help="File for cloud-init.", exists=True, dir_okay=False)
+    ] = None,
+    meta: Annotated[list[str] | None, typer.Option("--meta", help="KEY=VALUE, kept with the guest.")] = None,
+    on_host_boot: Annotated[
+        str | None, typer.Option("--on-host-boot", help="start or leave, when the host boots.")
+    ] = None,
+    wait_login: Annotated[bool, typer.Option("--wait-login", help="Wait until a login over SSH succeeds.")] = False,
+    timeout_s: Annotated[int, typer.Option("--timeout", min=1, help="Seconds to wait for the login.")] = 300,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Make and start guests: placed by the ledger's facts, claimed, then made on the chosen hosts only."""
+    context: CliContext = ctx.obj
+    hints = {"force_host": host, "ignore_hosts": ignore_host or None}
+    request: dict[str, Any] = {
+        "name": name,
+        "count": count,
+        "flavor": flavor,
+        "image": image,
+        "networks": network or None,
+        "key_names": key_name or None,
+        "project": project,
+        "availability_zone": availability_zone,
+        "group": {"name": group, "policy": policy} if group and policy else group,
+        "hints": {key: value for key, value in hints.items() if value} or None,
+        "user_data": _read_text(user_data) if user_data else None,
+        "metadata": _metadata(meta) or None,
+        "on_host_boot": on_host_boot,
+    }
+    asked = {key: value for key, value in request.items() if value is not None}
+
+    from berth.runner import run_playbook
+
+    cloud = context.cloud
+    with progress(f"booting {name}" if count == 1 else f"booting {count} guests {name}", quiet=context.debug) as observer:
+        result = run_playbook(cloud, "guest_boot", {"berth_request": asked}, observer=observer, debug=context.debug)
+    result.raise_for_failure()
+    guests = result.last["guests"]
+    if wait_login:
+        _wait(context, [guest["name"] for guest in guests], project, timeout_s)
+    print_rows(guests, COLUMNS, fmt)
+
+
+def _wait(context: CliContext, names: list[str], project: str | None, timeout_s: int) -> None:
+    from berth.cli.ssh import wait_for_guests
+
+    with progress(f"waiting for a login to {', '.join(names)}"):
+        wait_for_guests(context.cloud, names, project=project, timeout_s=timeout_s)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"--user-data {path}: cannot be read as text: {error}", hint="name a UTF-8 file") from error
+
+
+def _metadata(pairs: list[str] | None) -> dict[str, str]:
+    wrong = [pair for pair in pairs or () if "=" not in pair]
+    if wrong:
+        raise InvalidInput(f"--meta {wrong[0]!r}: not KEY=VALUE", hint="write --meta role=web")
+    return dict(pair.split("=", 1) for pair in pairs or ())
