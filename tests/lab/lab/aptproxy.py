@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class names it so)
+    def log_message(self, format: str, *args: Any) -> None:
         """Log refusals and failures only."""
         if args and str(args[1] if len(args) > 1 else "")[:1] in "45":
             super().log_message(format, *args)

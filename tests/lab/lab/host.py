@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from lab import archive, cgroup
 from lab.layout import MAX_HOSTS, Layout
@@ -168,9 +167,7 @@ class Host:
         return None
 
     # --- inside -----------------------------------------------------------------------------------------------------
-    def _captured(
-        self, argv: list[str], command: str, check: bool, timeout: float
-    ) -> subprocess.CompletedProcess[str]:
+    def _captured(self, argv: list[str], command: str, check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
         try:
             done = subprocess.run(
                 argv, check=False, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
@@ -192,9 +189,7 @@ class Host:
         (etc / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
         names = "".join(f"{layout.address(i)} h{i}\n" for i in range(1, MAX_HOSTS + 1))
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{names}")
-        (etc / "apt/sources.list").write_text(
-            "\n".join(archive.served_at(layout.archive_url).sources(suite)) + "\n"
-        )
+        (etc / "apt/sources.list").write_text("\n".join(archive.served_at(layout.archive_url).sources(suite)) + "\n")
         (etc / "systemd/network/10-host0.network").write_text(
             f"[Match]\nName=host0\n[Network]\nAddress={self.ip}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
         )
