@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the catalog asks of every host before it is prepared."""
+
+from __future__ import annotations
+
+from berth.spec.load import load_catalog
+from berth.spec.network import Assignment, Network, NetworkKind
+from berth.verbs.call import Call, Outcome
+
+MADE_BY_THE_HOST = (NetworkKind.NAT, NetworkKind.ROUTED)
+
+
+def begin(call: Call) -> Outcome:
+    """Returns `networks`: the catalog's networks that libvirt makes on the hosts, as `berth.kvm.network` takes them.
+
+    Raises InvalidInput with every mistake of the catalog.
+    """
+    catalog = load_catalog(call.cloud.catalog_path)
+    made = [each for each in catalog.networks.values() if each.kind in MADE_BY_THE_HOST]
+    return {"changed": False, "networks": [_definition(each) for each in made]}
+
+
+def _definition(network: Network) -> dict[str, object]:
+    """Returns the network as plain data; `dhcp` is null where the ledger hands the addresses out."""
+    serves = network.assignment is Assignment.DHCP and network.range is not None
+    return {
+        "name": network.name,
+        "kind": str(network.kind),
+        "cidr": network.cidr,
+        "gateway": network.gateway,
+        "dns": list(network.dns or ()),
+        "dhcp": {"first": network.range.first, "last": network.range.last} if serves and network.range else None,
+        "bridge": network.bridge,
+        "mtu": network.mtu,
+    }
