@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The domains of a host with their resources and the record that Berth left in them."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from typing import Any, Dict, List, Optional
+
+from ansible_collections.berth.kvm.plugins.module_utils.host_libvirt import each, parse
+from ansible_collections.berth.kvm.plugins.module_utils.host_storage import disk_capacity_mib
+
+try:
+    import libvirt
+except ImportError:
+    libvirt = None
+
+Element = ElementTree.Element
+RECORD = "{urn:berth:guest:1}guest"
+# virDomainState of libvirt-domain.h, in the words of the facts. A guest that shuts down still uses its memory.
+STATES = dict(enumerate("nostate running running paused running shutdown crashed suspended".split()))
+# "Domain XML format", Memory Allocation: units of 1000 and of 1024.
+UNITS = {"b": 1, "bytes": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    UNITS.update({_letter: 1024**_power, _letter + "ib": 1024**_power, _letter + "b": 1000**_power})
+MIB = 1024 * 1024
+
+
+def domains(connection: Any) -> List[Dict[str, Any]]:
+    """Returns the part `domains` of the facts: what each domain has when it starts next time, by name.
+
+    From the inactive XML, so that a pending change counts. Not from getAllDomainStats: that takes milliseconds for
+    each running domain, this takes one tenth of one.
+    """
+    found = each(connection.listAllDomains(0), _domain)
+    return sorted(found, key=lambda domain: domain["name"])
+
+
+def _domain(domain: Any) -> Dict[str, Any]:
+    persistent = bool(domain.isPersistent())
+    return {
+        "uuid": domain.UUIDString(),
+        "name": domain.name(),
+        "state": STATES.get(domain.state(0)[0], "nostate"),
+        "persistent": persistent,
+        "autostart": bool(domain.autostart()) if persistent else False,
+        **described(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)),
+    }
+
+
+def described(xml: str) -> Dict[str, Any]:
+    """Returns what a domain's XML says: vcpus and memory_mib at their most, disks, macs, record."""
+    root = parse(xml)
+    return {
+        "vcpus": int(root.findtext("vcpu") or 1),
+        "memory_mib": _memory_mib(root.find("memory")),
+        "disks": [_disk(disk) for disk in root.iterfind("devices/disk") if disk.get("device", "disk") == "disk"],
+        "macs": [mac.get("address") for mac in root.iterfind("devices/interface/mac")],
+        "record": _record(root),
+    }
+
+
+def _memory_mib(memory: Optional[Element]) -> Optional[int]:
+    if memory is None or not memory.text:
+        return None
+    return -(-int(memory.text) * UNITS[memory.get("unit", "KiB").lower()] // MIB)
+
+
+def _disk(disk: Element) -> Dict[str, Any]:
+    source, driver, target = disk.find("source"), disk.find("driver"), disk.find("target")
+    path = None if source is None else source.get("file") or source.get("dev")
+    # An undeclared format is raw: libvirt has not probed content since CVE-2010-2237.
+    disk_format = "raw" if driver is None else driver.get("type", "raw")
+    return {
+        "target": None if target is None else target.get("dev"),
+        "path": path,
+        "format": disk_format,
+        "capacity_mib": disk_capacity_mib(path, disk_format),
+    }
+
+
+def _record(root: Element) -> Optional[Dict[str, Any]]:
+    element = root.find("metadata/" + RECORD)
+    if element is None:
+        return None
+    try:
+        record = json.loads(element.text or "")
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
