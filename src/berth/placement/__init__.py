@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placement: a fleet and guests to place -> hosts, with reasons. Pure: no files, no clock, no environment.
+
+    fleet = build_fleet(hosts)
+    decision = place(fleet, requests, Profile(), now_s=now)
+    if not decision.ok:
+        raise decision.error()
+
+docs/placement.md explains it and shows how to add a filter.
+"""
+
+from berth.placement.engine import Decision, Failure, Placement, place
+from berth.placement.facts import HostStatus, HostUsage, host_from_facts
+from berth.placement.fleet import Fleet, build_fleet
+from berth.placement.model import Aggregate, GuestOnHost, GuestRequest, Host, Needs, Policy, ServerGroup
+from berth.placement.pinning import NO_PINS, CellPins, Pins
+from berth.placement.profile import Options, Profile
+from berth.placement.reasons import Code, Reason, Refusal
+from berth.placement.report import Report, Share, Stage, Weighed
+
+__all__ = [
+    "NO_PINS",
+    "Aggregate",
+    "CellPins",
+    "Code",
+    "Decision",
+    "Failure",
+    "Fleet",
+    "GuestOnHost",
+    "GuestRequest",
+    "Host",
+    "HostStatus",
+    "HostUsage",
+    "Needs",
+    "Options",
+    "Pins",
+    "Placement",
+    "Policy",
+    "Profile",
+    "Reason",
+    "Refusal",
+    "Report",
+    "ServerGroup",
+    "Share",
+    "Stage",
+    "Weighed",
+    "build_fleet",
+    "host_from_facts",
+    "place",
+]

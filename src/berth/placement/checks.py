@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks what a batch asks for, before anything is decided: every mistake, not the first."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+
+from berth.errors import InvalidInput, Problem
+from berth.placement.fleet import Fleet
+from berth.placement.model import GuestRequest, Policy, ServerGroup
+
+_LARGEST = 2**53
+_AMOUNTS = {"vcpus": 1, "memory_mib": 1, "disk_gib": 0, "ephemeral_gib": 0, "swap_mib": 0}
+_CLASSES = ("resources:VCPU", "resources:MEMORY_MB", "resources:DISK_GB")
+
+
+def check_requests(fleet: Fleet, requests: Sequence[GuestRequest]) -> None:
+    """Raises InvalidInput with every mistake in the requests; returns nothing when there is none."""
+    problems = [*_uuid_problems(requests), *_group_problems(requests)]
+    for request in requests:
+        problems.extend(_amount_problems(request))
+        if request.force_host or request.destination or request.ignore_hosts:
+            problems.extend(_name_problems(fleet, request))
+        if request.extra_specs:
+            problems.extend(_class_problems(request))
+    if problems:
+        raise InvalidInput.from_problems("placement request", problems)
+
+
+def _where(request: GuestRequest) -> str:
+    return f"guest {request.name}"
+
+
+def _uuid_problems(requests: Sequence[GuestRequest]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for request in requests:
+        if request.uuid in seen:
+            yield Problem(_where(request), f"UUID {request.uuid} is asked for twice in one batch")
+        seen.add(request.uuid)
+
+
+def _amount_problems(request: GuestRequest) -> Iterator[Problem]:
+    for name, least in _AMOUNTS.items():
+        value = getattr(request, name)
+        if type(value) is not int or not least <= value <= _LARGEST:
+            yield Problem(_where(request), f"{name}: found {value!r}, allowed: a whole number, {least} or more")
+
+
+def _name_problems(fleet: Fleet, request: GuestRequest) -> Iterator[Problem]:
+    """Yields forced hosts and destinations that no host has; an ignored host may be gone already."""
+    asked = request.force_host
+    if asked and asked.casefold() not in fleet.row_of_folded:
+        yield Problem(_where(request), f"forced host {asked} is not in the fleet{near_miss(asked, fleet.names)}")
+    asked = request.destination
+    if asked and asked not in fleet.row_of:
+        yield Problem(_where(request), f"destination {asked} is not in the fleet{near_miss(asked, fleet.names)}")
+
+
+def _class_problems(request: GuestRequest) -> Iterator[Problem]:
+    for key in _CLASSES:
+        text = request.extra_specs.get(key)
+        if text is not None and not str(text).isdecimal():
+            yield Problem(_where(request), f"extra spec {key}: found {text!r}, allowed: a whole number, 0 or more")
+
+
+def _group_problems(requests: Sequence[GuestRequest]) -> Iterator[Problem]:
+    seen: dict[str, ServerGroup] = {}
+    for request in requests:
+        group = request.group
+        if group is None:
+            continue
+        first = seen.setdefault(group.name, group)
+        if first is not group and first != group:
+            yield Problem(_where(request), f"group {group.name} is given twice in one batch, with different content")
+        if group.policy not in set(Policy):
+            allowed = ", ".join(Policy)
+            yield Problem(_where(request), f"group {group.name}: policy {group.policy!r}, allowed: {allowed}")
+        if type(group.max_server_per_host) is not int or group.max_server_per_host < 1:
+            text = f"max_server_per_host: found {group.max_server_per_host!r}, allowed: 1 or more"
+            yield Problem(_where(request), f"group {group.name}: {text}")
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean X?" for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A profile: which filters and weighers decide, with which multipliers and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from berth.placement.filters.base import Filter
+from berth.placement.registry import BUILT_IN, FIRST, Registry
+from berth.placement.weighers.base import Weigher
+
+DAY_S = 24 * 3600.0
+
+DEFAULT_FILTERS = (
+    "ComputeFilter",
+    "AvailabilityZoneFilter",
+    "ServerGroupAntiAffinityFilter",
+    "ServerGroupAffinityFilter",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What filters and weighers may be told; the names and defaults are Nova's where Nova has the option."""
+
+    facts_max_age_s: float = DAY_S
+    default_availability_zone: str = "nova"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The filters and weighers of one profile, made once. A forced host meets `forced` only."""
+
+    filters: tuple[Filter, ...]
+    forced: tuple[Filter, ...]
+    weighers: tuple[tuple[Weigher, float], ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which filters and weighers decide, in which order, and how the choice is made.
+
+    `multipliers` maps a weigher's option name to its number. `max_attempts` - 1 alternates are named per
+    guest. `scheduler` is `filter`, or `chance` for a random host among those that pass.
+    """
+
+    name: str = "default"
+    filters: tuple[str, ...] = DEFAULT_FILTERS
+    weighers: tuple[str, ...] = tuple(BUILT_IN.weighers)
+    multipliers: Mapping[str, float] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+    scheduler: str = "filter"
+    host_subset_size: int = 1
+    shuffle_best_same_weighed_hosts: bool = False
+    max_attempts: int = 3
+    registry: Registry = field(default=BUILT_IN, repr=False, compare=False)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """Returns the filters and weighers, made with this profile's options."""
+        first = tuple(kind(self.options) for kind in FIRST)
+        names = {kind.__name__ for kind in FIRST}
+        listed = tuple(self.registry.filters[name](self.options) for name in self.filters if name not in names)
+        weighers = tuple(self.registry.weighers[name](self.options) for name in self.weighers)
+        numbers = self.multipliers
+        return Pipeline(
+            filters=(*first, *listed),
+            forced=first,
+            weighers=tuple((w, float(numbers.get(w.multiplier_option, w.default_multiplier))) for w in weighers),
+        )
+
+    def with_options(self, **changes: Any) -> Profile:
+        """Returns the same profile with some options changed."""
+        return replace(self, options=replace(self.options, **changes))

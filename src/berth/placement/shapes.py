@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One kind of request in a batch: its mask and scores, computed once, then only where a booking changed a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from berth.placement.filters.base import Filter, Reads
+from berth.placement.fleet import ALL, Mask
+from berth.placement.model import GuestRequest
+from berth.placement.profile import Pipeline
+from berth.placement.scores import Scores
+from berth.placement.view import View, one_row
+
+
+class Shape:
+    """The hosts that pass one kind of request, with their scores, as of `refresh()`."""
+
+    def __init__(self, view: View, request: GuestRequest, pipeline: Pipeline) -> None:
+        self._view = view
+        self._request = request
+        self._pipeline = pipeline
+        self._seen = len(view.log)
+        self._by_row: list[Filter] = []
+        self._by_batch: list[Filter] = []
+        fixed = row_mask = None
+        for rule in pipeline.forced if request.force_host else pipeline.filters:
+            mask = rule.passes(view, request, ALL)
+            if mask is None:
+                continue
+            if rule.reads == Reads.FACTS:
+                fixed = _both(fixed, mask)
+            elif rule.reads == Reads.ROW:
+                self._by_row.append(rule)
+                row_mask = _both(row_mask, mask)
+            else:
+                self._by_batch.append(rule)
+        self._fixed = fixed
+        self._row_mask = row_mask
+        self._mask = self._combined()
+        self._batch_weighers = any(weigher.reads == Reads.BATCH for weigher, _ in pipeline.weighers)
+        self.scores = Scores(view, request, self._mask, pipeline.weighers)
+
+    def _combined(self) -> Mask | None:
+        mask = self._fixed
+        if self._row_mask is not None:
+            mask = _both(mask, self._row_mask)
+        for rule in self._by_batch:
+            found = rule.passes(self._view, self._request, ALL)
+            if found is not None:
+                mask = _both(mask, found)
+        return mask
+
+    def refresh(self) -> None:
+        """Brings mask and scores up to date with what was booked since."""
+        view = self._view
+        if self._seen == len(view.log):
+            return
+        changed = view.changed_since(self._seen)
+        self._seen = len(view.log)
+        whole = bool(self._by_batch) or self._batch_weighers
+        for row in changed:
+            passed = self._mask is None or bool(self._mask[row])
+            passes = self._recheck(row)
+            if whole or (passes and not passed):
+                whole = True
+            elif passed and not passes:
+                self.scores.remove(row)
+            elif passed:
+                self.scores.update(row)
+        if whole:
+            self._mask = self._combined()
+            self.scores = Scores(view, self._request, self._mask, self._pipeline.weighers)
+
+    def _recheck(self, row: int) -> bool:
+        """Asks the filters that read the row again. Returns whether the row passes; keeps the masks."""
+        passes = True
+        if self._row_mask is not None:
+            rows = one_row(row)
+            for rule in self._by_row:
+                mask = rule.passes(self._view, self._request, rows)
+                passes &= mask is None or bool(mask[0])
+            self._row_mask[row] = passes
+        passes &= self._fixed is None or bool(self._fixed[row])
+        if self._mask is not None:
+            self._mask[row] = passes
+        return passes
+
+
+def _both(left: Mask | None, right: Mask) -> Mask:
+    return right.copy() if left is None else left & right
+
+
+def shape_key(request: GuestRequest) -> Hashable:
+    """Returns what two requests share when the same hosts pass them with the same weights: all but who they are."""
+    return (
+        request.vcpus,
+        request.memory_mib,
+        request.disk_gib,
+        request.ephemeral_gib,
+        request.swap_mib,
+        request.project,
+        request.flavor,
+        request.image,
+        _frozen(request.image_properties),
+        _frozen(request.extra_specs),
+        request.availability_zone,
+        None if request.group is None else request.group.name,
+        request.force_host,
+        request.ignore_hosts,
+        request.destination,
+        request.current_host,
+        _frozen(request.hints),
+    )
+
+
+def _frozen(mapping: Mapping[str, Any]) -> str:
+    return json.dumps(dict(mapping), sort_keys=True, default=str) if mapping else ""
