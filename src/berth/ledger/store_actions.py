@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions: one run of a verb, which guests it holds, and who took over when a run died."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, select, tuple_
+
+from berth.errors import Busy, Conflict, NotFound
+from berth.ledger.model import Outcome
+from berth.ledger.owner import Owner, proof_of_death
+from berth.ledger.rows import ActionRequest, ActionRow, Begun
+from berth.ledger.store_base import Store, values_of
+from berth.ledger.tables import actions, holds, select_rows, steps
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """An action that holds some of the wanted guests, and why its run is known to be dead (None: it is not)."""
+
+    action: ActionRow
+    names: tuple[str, ...]
+    proof: str | None
+
+
+class ActionStore(Store):
+    """The ledger's actions."""
+
+    def begin_action(self, request: ActionRequest, owner: Owner) -> Begun:
+        """Returns the action that may work on these guests now: a new one, or the same request that a dead run began.
+
+        Other actions of dead runs lose these guests. Raises Busy, naming every holder, when one is not proved dead.
+        """
+        keys = sorted({(request.project, name.casefold()) for name in request.names})
+        with self._database.write() as connection:
+            at = self._clock()
+            holders = _holders(connection, keys)
+            _refuse_live(holders, at)
+            same = next((holder.action for holder in holders if _is_same(holder, request)), None)
+            replaced = [holder for holder in holders if holder.action is not same]
+            action = _resumed(same, owner) if same else _new_action(request, owner, at)
+            for holder in holders:
+                _interrupt_steps(connection, holder, at)
+            for holder in replaced:
+                _let_go(connection, holder.action.id, keys, at)
+                _end_empty(connection, holder, action.id, at)
+            if same:
+                values = {"owner": action.owner, "attempts": action.attempts}
+                connection.execute(actions.update().where(actions.c.id == action.id).values(values))
+            else:
+                connection.execute(actions.insert(), values_of(action))
+                rows = [{"action_id": action.id, "project": project, "name_key": name} for project, name in keys]
+                if rows:
+                    connection.execute(holds.insert(), rows)
+        return Begun(action, resumed=same is not None, took_over=tuple(holder.action.id for holder in replaced))
+
+    def end_action(self, action_id: str, error: str | None = None) -> None:
+        """Ends an action, with what went wrong if something did, and lets its guests go. Again is no error."""
+        with self._database.write() as connection:
+            action_row(connection, action_id)
+            still_open = (actions.c.id == action_id) & actions.c.ended_at.is_(None)
+            at = self._clock()
+            connection.execute(actions.update().where(still_open).values(ended_at=at, error=error))
+            held = (holds.c.action_id == action_id) & holds.c.released_at.is_(None)
+            connection.execute(holds.update().where(held).values(released_at=at))
+
+    def action(self, action_id: str) -> ActionRow:
+        """Returns an action. Raises NotFound."""
+        with self._database.read() as connection:
+            return action_row(connection, action_id)
+
+    def open_actions(self) -> list[ActionRow]:
+        """Returns the actions that have not ended, oldest first; their runs may live or be dead (`proof_of_death`)."""
+        query = select_rows(actions, ActionRow).where(actions.c.ended_at.is_(None)).order_by(actions.c.started_at)
+        with self._database.read() as connection:
+            return [ActionRow(*row) for row in connection.execute(query)]
+
+    def held_names(self, action_id: str) -> tuple[str, ...]:
+        """Returns the names (case folded) that an action still holds."""
+        query = select(holds.c.name_key).where(holds.c.action_id == action_id, holds.c.released_at.is_(None))
+        with self._database.read() as connection:
+            return tuple(sorted(connection.execute(query).scalars()))
+
+
+def action_row(connection: Connection, action_id: str) -> ActionRow:
+    """Returns an action, within a transaction. Raises NotFound."""
+    row = connection.execute(select_rows(actions, ActionRow).where(actions.c.id == action_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no action {action_id!r}", hint="`berth events NAME` shows the actions on a guest")
+    return ActionRow(*row)
+
+
+def open_action(connection: Connection, action_id: str) -> ActionRow:
+    """Returns an action that has not ended, within a transaction. Raises NotFound, Conflict."""
+    row = action_row(connection, action_id)
+    if row.ended_at is not None:
+        reason = f": {row.error}" if row.error else ""
+        raise Conflict(f"action {action_id} ({row.verb}) is over{reason}", hint="run the verb again")
+    return row
+
+
+def _holders(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[_Holder]:
+    query = (
+        select(holds.c.action_id, holds.c.name_key)
+        .where(tuple_(holds.c.project, holds.c.name_key).in_(keys), holds.c.released_at.is_(None))
+        .order_by(holds.c.name_key)
+    )
+    names: dict[str, tuple[str, ...]] = {}
+    for action_id, name in connection.execute(query):
+        names[action_id] = (*names.get(action_id, ()), name)
+    rows = [action_row(connection, action_id) for action_id in names]
+    return [_Holder(row, names[row.id], proof_of_death(Owner(**row.owner))) for row in rows]
+
+
+def _refuse_live(holders: Sequence[_Holder], at: float) -> None:
+    live = [holder for holder in holders if holder.proof is None]
+    if not live:
+        return
+    lines = tuple(
+        f"{', '.join(holder.names)}: {holder.action.verb} by {Owner(**holder.action.owner)} "
+        f"for {max(0, at - holder.action.started_at):.0f} s (action {holder.action.id})"
+        for holder in live
+    )
+    raise Busy(
+        lines[0] if len(lines) == 1 else f"{len(lines)} runs work on these guests",
+        details=() if len(lines) == 1 else lines,
+        hint="wait until it is done; if that process is gone on another machine, end its action there or with "
+        "`berth doctor --fix`",
+        data={"actions": [{"action": holder.action.id, "owner": holder.action.owner} for holder in live]},
+    )
+
+
+def _is_same(holder: _Holder, request: ActionRequest) -> bool:
+    asked = (request.verb, request.project, request.digest)
+    found = (holder.action.verb, holder.action.project, holder.action.digest)
+    return bool(request.digest) and asked == found and set(holder.names) == {name.casefold() for name in request.names}
+
+
+def _new_action(request: ActionRequest, owner: Owner, at: float) -> ActionRow:
+    return ActionRow(
+        id=f"act-{uuid.uuid4().hex[:16]}",
+        verb=request.verb,
+        project=request.project,
+        request_id=request.request_id,
+        digest=request.digest,
+        request=dict(request.request),
+        owner=asdict(owner),
+        attempts=1,
+        started_at=at,
+        ended_at=None,
+        error=None,
+    )
+
+
+def _resumed(action: ActionRow, owner: Owner) -> ActionRow:
+    values = {**values_of(action), "owner": asdict(owner), "attempts": action.attempts + 1}
+    return ActionRow(**values)
+
+
+def _interrupt_steps(connection: Connection, holder: _Holder, at: float) -> None:
+    """Closes the intents that a dead run left open."""
+    left = (steps.c.action_id == holder.action.id) & steps.c.ended_at.is_(None)
+    values = {"ended_at": at, "outcome": Outcome.INTERRUPTED, "error": holder.proof}
+    connection.execute(steps.update().where(left).values(values))
+
+
+def _let_go(connection: Connection, action_id: str, keys: Sequence[tuple[str, str]], at: float) -> None:
+    held = (holds.c.action_id == action_id) & tuple_(holds.c.project, holds.c.name_key).in_(keys)
+    connection.execute(holds.update().where(held, holds.c.released_at.is_(None)).values(released_at=at))
+
+
+def _end_empty(connection: Connection, holder: _Holder, successor: str, at: float) -> None:
+    """Ends an action that holds nothing any more."""
+    left = select(holds.c.name_key).where(holds.c.action_id == holder.action.id, holds.c.released_at.is_(None))
+    if connection.execute(left.limit(1)).first() is None:
+        error = f"interrupted ({holder.proof}); {successor} took over"
+        connection.execute(actions.update().where(actions.c.id == holder.action.id).values(ended_at=at, error=error))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts: what a refresh learnt, what an operator decided, and how much of each is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, func, select
+
+from berth.errors import Conflict
+from berth.ledger.rows import HostRow, HostUpdate, Json, Usage
+from berth.ledger.store_base import Store, not_found, put_rows, values_of
+from berth.ledger.tables import aggregates, claims, hosts, notes, select_rows
+
+INVENTORY_DIGEST = "inventory_digest"
+REFRESHED_AT = "refreshed_at"
+_HOST_HINT = "`berth host list` shows the hosts; `berth host refresh` learns new ones from the inventory"
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What one refresh learnt at `at`. A `full` one asked for every host of the inventory: the others left it."""
+
+    updates: Sequence[HostUpdate]
+    aggregates: Mapping[str, Json]
+    inventory_digest: str
+    at: float
+    full: bool = True
+
+
+def learnt(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
+    """Returns the host after a refresh. Pure.
+
+    Without facts the old ones stay. Facts with another machine id than the known one quarantine the host until an
+    operator accepts them; with the known one again the quarantine ends.
+    """
+    row = before or HostRow(update.name, True, "", True, "", None, None, None, None, None, (), {}, {})
+    row = replace(row, in_inventory=True, groups=update.groups, variables=update.variables, access=update.access)
+    if update.facts is None:
+        since = row.unreachable_since if row.unreachable_since is not None else at
+        message = update.unreachable_message or "it did not answer"
+        return replace(row, unreachable_message=message, unreachable_since=since)
+    found = update.facts.get("machine_id")
+    changed = row.machine_id is not None and found != row.machine_id
+    return replace(
+        row,
+        facts=update.facts,
+        facts_at=at,
+        unreachable_message=None,
+        unreachable_since=None,
+        machine_id=row.machine_id if changed else found,
+        quarantine=f"machine id changed from {row.machine_id} to {found}" if changed else "",
+    )
+
+
+class HostStore(Store):
+    """The ledger's hosts."""
+
+    def store_hosts(self, refresh: Refresh) -> list[HostRow]:
+        """Records a refresh and returns the hosts it was about, as they are now. No host is ever removed."""
+        with self._database.write() as connection:
+            before = {row.name: row for row in _rows(connection)}
+            after = [learnt(before.get(update.name), update, refresh.at) for update in refresh.updates]
+            put_rows(connection, hosts, [values_of(row) for row in after])
+            if refresh.full:
+                gone = set(before) - {row.name for row in after}
+                connection.execute(hosts.update().where(hosts.c.name.in_(gone)).values(in_inventory=False))
+            connection.execute(aggregates.delete())
+            put_rows(
+                connection,
+                aggregates,
+                [{"name": name, "metadata": dict(data)} for name, data in refresh.aggregates.items()],
+            )
+            facts = {INVENTORY_DIGEST: refresh.inventory_digest, REFRESHED_AT: repr(refresh.at)}
+            put_rows(connection, notes, [{"key": key, "value": value} for key, value in facts.items()])
+        return after
+
+    def hosts(self) -> list[HostRow]:
+        """Returns every host ever seen, by name."""
+        with self._database.read() as connection:
+            return _rows(connection)
+
+    def host(self, name: str) -> HostRow:
+        """Returns one host. Raises NotFound."""
+        with self._database.read() as connection:
+            return _host(connection, name)
+
+    def aggregates(self) -> dict[str, Json]:
+        """Returns aggregate name -> its metadata. A host is in it when the name is among its groups."""
+        with self._database.read() as connection:
+            return {name: data for name, data in connection.execute(select(aggregates.c.name, aggregates.c.metadata))}
+
+    def inventory_digest(self) -> str | None:
+        """Returns the digest of the inventory that the hosts were last read from, None before the first refresh."""
+        with self._database.read() as connection:
+            found = connection.execute(select(notes.c.value).where(notes.c.key == INVENTORY_DIGEST))
+            return found.scalar_one_or_none()
+
+    def set_host_enabled(self, name: str, enabled: bool, reason: str = "") -> HostRow:
+        """Lets new guests be placed on a host, or keeps them away. Guests there are left alone. Raises NotFound."""
+        with self._database.write() as connection:
+            _host(connection, name)
+            values = {"enabled": enabled, "disabled_reason": "" if enabled else reason}
+            connection.execute(hosts.update().where(hosts.c.name == name).values(values))
+            return _host(connection, name)
+
+    def accept_host(self, name: str) -> HostRow:
+        """Ends a host's quarantine: what it is now is what it should be. Raises NotFound, Conflict when it has none."""
+        with self._database.write() as connection:
+            row = _host(connection, name)
+            if not row.quarantine or row.facts is None:
+                raise Conflict(
+                    f"host {name}: nothing to accept, it is in no quarantine", hint=f"`berth host show {name}`"
+                )
+            values = {"quarantine": "", "machine_id": row.facts.get("machine_id")}
+            connection.execute(hosts.update().where(hosts.c.name == name).values(values))
+            return _host(connection, name)
+
+    def usage(self) -> dict[str, Usage]:
+        """Returns host -> what is claimed there; a host without claims is not in it."""
+        with self._database.read() as connection:
+            return usage_by_host(connection)
+
+
+def usage_by_host(connection: Connection) -> dict[str, Usage]:
+    """Returns host -> what is claimed there, within a transaction."""
+    sums = [func.sum(column) for column in (claims.c.vcpus, claims.c.memory_mib, claims.c.disk_mib)]
+    query = select(claims.c.host, *sums, func.count()).group_by(claims.c.host)
+    return {host: Usage(*(int(value) for value in values)) for host, *values in connection.execute(query)}
+
+
+def _rows(connection: Connection) -> list[HostRow]:
+    return [HostRow(*row) for row in connection.execute(select_rows(hosts, HostRow).order_by(hosts.c.name))]
+
+
+def _host(connection: Connection, name: str) -> HostRow:
+    row = connection.execute(select_rows(hosts, HostRow).where(hosts.c.name == name)).one_or_none()
+    if row is None:
+        raise not_found("host", name, connection.execute(select(hosts.c.name)).scalars(), hint=_HOST_HINT)
+    return HostRow(*row)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger's tables, the same on SQLite and PostgreSQL. A change here needs a migration (migrations/versions)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    select,
+    text,
+)
+
+from berth.ledger.model import GroupPolicy, Outcome, PowerState, TaskState, Verb, VmState
+
+metadata = MetaData()
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A text column that holds one word of an enum."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Returns the word's text. Raises ValueError for a word that the enum does not have."""
+        return None if value is None else self.words(value).value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:
+        """Returns the member of the enum."""
+        return None if value is None else self.words(value)
+
+
+class Names(TypeDecorator[tuple[str, ...]]):
+    """A list of names, in order; a tuple in Python."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> list[str]:
+        """Returns what JSON can hold."""
+        return list(value or ())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[str, ...]:
+        """Returns the names."""
+        return tuple(value or ())
+
+
+def _json(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, JSON(none_as_null=True), nullable=nullable)
+
+
+# One row per fact about the ledger as a whole, such as the digest of the inventory the hosts came from.
+notes = Table(
+    "notes",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text, nullable=False),
+    Column("in_inventory", Boolean, nullable=False),
+    Column("quarantine", Text, nullable=False),
+    Column("unreachable_message", Text),
+    Column("unreachable_since", Double),
+    Column("machine_id", Text),
+    _json("facts", nullable=True),
+    Column("facts_at", Double),
+    Column("groups", Names, nullable=False),
+    _json("variables"),
+    _json("access"),
+)
+
+aggregates = Table(
+    "aggregates",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _json("metadata"),
+)
+
+guests = Table(
+    "guests",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
+    Column("vm_state", Word(VmState), nullable=False),
+    Column("task_state", Word(TaskState)),
+    Column("power_state", Word(PowerState), nullable=False),
+    Column("host", Text, ForeignKey("hosts.name")),
+    Column("flavor", Text, nullable=False),
+    Column("image", Text, nullable=False),
+    Column("image_digest", Text),
+    Column("vcpus", Integer, nullable=False),
+    Column("memory_mib", Integer, nullable=False),
+    Column("disk_mib", Integer, nullable=False),
+    Column("server_group", Text),
+    Column("ssh_host_key", Text),
+    Column("fault", Text),
+    Column("request_id", Text, nullable=False),
+    Column("action_id", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("launched_at", Double),
+    Column("deleted_at", Double),
+    _json("metadata"),
+    _json("plan"),
+    # A name is taken until its guest is gone; case does not make another name.
+    Index(
+        "guests_name_taken",
+        "project",
+        "name_key",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+    Index("guests_host", "host"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("guest_uuid", Text, ForeignKey("guests.uuid"), primary_key=True),
+    Column("host", Text, ForeignKey("hosts.name"), primary_key=True),
+    Column("vcpus", Integer, nullable=False),
+    Column("memory_mib", Integer, nullable=False),
+    Column("disk_mib", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    CheckConstraint("vcpus >= 0 AND memory_mib >= 0 AND disk_mib >= 0", name="claims_not_negative"),
+    Index("claims_host", "host"),
+)
+
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("guest_uuid", Text, ForeignKey("guests.uuid"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("mac", Text, nullable=False),
+    Column("address", Text),
+    UniqueConstraint("mac", name="addresses_mac_taken"),
+    UniqueConstraint("network", "address", name="addresses_address_taken"),
+)
+
+ports = Table(
+    "ports",
+    metadata,
+    Column("host", Text, ForeignKey("hosts.name"), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("guest_uuid", Text, ForeignKey("guests.uuid"), nullable=False),
+    Index("ports_guest", "guest_uuid"),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("verb", Word(Verb), nullable=False),
+    Column("project", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    _json("request"),
+    _json("owner"),
+    Column("attempts", Integer, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("error", Text),
+)
+
+# The guests an action works on, by name since a boot comes before its guest. Held until the action lets them go.
+holds = Table(
+    "holds",
+    metadata,
+    Column("action_id", Text, ForeignKey("actions.id"), primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("name_key", Text, primary_key=True),
+    Column("released_at", Double),
+    Index(
+        "holds_taken",
+        "project",
+        "name_key",
+        unique=True,
+        sqlite_where=text("released_at IS NULL"),
+        postgresql_where=text("released_at IS NULL"),
+    ),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("action_id", Text, ForeignKey("actions.id"), nullable=False),
+    Column("guest_uuid", Text),
+    Column("step", Text, nullable=False),
+    Column("host", Text),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("outcome", Word(Outcome)),
+    Column("error", Text),
+    Index("steps_action", "action_id"),
+    Index("steps_guest", "guest_uuid"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("format", Text, nullable=False),
+    Column("virtual_size_bytes", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("recorded_at", Double, nullable=False),
+)
+
+image_hosts = Table(
+    "image_hosts",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("host", Text, ForeignKey("hosts.name"), primary_key=True),
+    Column("seen_at", Double, nullable=False),
+)
+
+server_groups = Table(
+    "server_groups",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("policy", Word(GroupPolicy), nullable=False),
+    Column("max_server_per_host", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+
+def select_rows(table: Table, row: type[Any]) -> Select[Any]:
+    """Returns a SELECT of the columns of a row class in the order of its fields: `row(*result)` builds one."""
+    return select(*(table.c[name] for name in row.__dataclass_fields__))
