@@ -58,6 +58,7 @@ def _build(kind: str, base: Path, target: Path) -> None:
             "SUITE": SUITE,
             "SOURCES": "\n".join(archive.sources(SUITE)),
             "MODE": mode,
+            "KERNEL": "linux-image-amd64",
         }
         run(BUILDERS / script, part, *arguments, env=environment)
     part.rename(target)
