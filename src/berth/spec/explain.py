@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -52,14 +52,19 @@ class Source(Protocol):
 
 
 class Place:
-    """A source without lines: a value that came from a program or from Ansible."""
+    """A value that came through a program. `places` maps a path, as text, to its `file:line` where that is known."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, places: Mapping[str, str] | None = None) -> None:
         self.name = name
+        self.places = places or {}
 
     def where(self, path: Path) -> str:
-        """Returns `name: path`."""
-        return ": ".join(part for part in (self.name, path_text(path)) if part)
+        """Returns the place of `path` or of its nearest parent, else the name; then the path."""
+        for length in range(len(path), -1, -1):
+            place = self.places.get(path_text(path[:length]))
+            if place:
+                break
+        return ": ".join(part for part in (place or self.name, path_text(path)) if part)
 
     def written_at(self, path: Path) -> str | None:
         """Returns None: how the value was written is lost."""

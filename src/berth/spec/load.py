@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the catalog's files and request files. The only part of berth.spec that touches the disk."""
+"""Reads the catalog's files. The only part of berth.spec that touches the disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from berth.errors import InvalidInput, Problem
 from berth.spec.catalog import DEFAULT_PROJECT, Catalog
@@ -17,7 +17,6 @@ from berth.spec.explain import mistake, problems_of, shown, unknown_key, unknown
 from berth.spec.image import Image, digest_in_sums, is_local_path
 from berth.spec.model import KEY_RULE, Flavor, KeyPair, Project, is_public_key
 from berth.spec.network import Network, NetworkKind
-from berth.spec.request import BootRequest
 from berth.spec.yamltext import Document, parse
 from berth.spec.yamltext import Path as YamlPath
 
@@ -26,7 +25,6 @@ MAX_SUMS_FILE_BYTES = 4 * 1024 * 1024
 HINT = "docs/catalog.md lists every key"
 
 _Entry = TypeVar("_Entry", Flavor, Image, Network, KeyPair, Project)
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def load_catalog(catalog_path: Path) -> Catalog:
@@ -54,35 +52,8 @@ def load_catalog(catalog_path: Path) -> Catalog:
     )
 
 
-def load_boot_request(path: Path) -> BootRequest:
-    """Returns the boot request in a YAML file. Raises InvalidInput with every mistake, each with its line."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(
-            f"{path}: cannot be read: {error.strerror}", hint="name a file with a boot request"
-        ) from error
-    document, problems = parse(data, path.name)
-    request = None
-    if not problems:
-        request = _validated(BootRequest, document, (), document.value, problems)
-    if request is None:
-        raise InvalidInput.from_problems(f"request {path}", problems, hint="docs/catalog.md describes a boot request")
-    return request
-
-
 def _by_name(entries: list[_Entry]) -> Mapping[str, _Entry]:
     return MappingProxyType({entry.name: entry for entry in entries})
-
-
-def _validated(
-    model: type[_Model], document: Document, path: YamlPath, value: Any, problems: list[Problem]
-) -> _Model | None:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        problems += problems_of(error, model, document, path)
-        return None
 
 
 class _Reader:
@@ -105,9 +76,12 @@ class _Reader:
         document = self._read(kind)
         found = []
         for path, value in self._items(document, kind):
-            entry = _validated(model, document, path, value, self.problems)
-            if entry is not None:
-                found.append(finish(document, path, entry) if finish else entry)
+            try:
+                entry = model.model_validate(value)
+            except ValidationError as error:
+                self.problems += problems_of(error, model, document, path)
+                continue
+            found.append(finish(document, path, entry) if finish else entry)
         self._check_names(document, kind)
         return found
 

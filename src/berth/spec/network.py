@@ -67,7 +67,7 @@ class Network(Entry):
     assignment: Assignment = Field(default=Assignment.STATIC, strict=False)
     cidr: str | None = Field(default=None, validate_default=True, description="IPv4, needed unless kind is user")
     gateway: str | None = Field(default=None, validate_default=True, description="default: the first address")
-    dns: tuple[str, ...] | None = Field(default=None, validate_default=True, strict=False, max_length=3)
+    dns: tuple[str, ...] = Field(default=None, validate_default=True, strict=False, max_length=3)
     range: AddressRange | None = Field(default=None, validate_default=True, description="default: all that is free")
     bridge: str | None = Field(default=None, validate_default=True, description="the bridge's name on the host")
     mtu: int | None = Field(default=None, ge=576, le=65535)
@@ -103,11 +103,11 @@ class Network(Entry):
             raise ValueError(f"an address inside {cidr}, neither its first nor its last")
         return str(address)
 
-    @field_validator("dns")
+    @field_validator("dns", mode="before")
     @classmethod
-    def _check_dns(cls, servers: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...]:
-        if servers is not None:
-            return tuple(_server(text) for text in servers)
+    def _default_dns(cls, given: Any, info: ValidationInfo) -> Any:
+        if given is not None:
+            return given
         cidr, kind = _cidr(info), info.data.get("kind")
         if kind is NetworkKind.USER and cidr is not None and cidr.num_addresses > _USER_DNS + 1:
             return (str(cidr[_USER_DNS]),)
@@ -115,25 +115,28 @@ class Network(Entry):
         own = kind in (NetworkKind.NAT, NetworkKind.ROUTED) and info.data.get("gateway")
         return (own,) if own else ()
 
-    @field_validator("range", mode="after")
+    @field_validator("dns")
+    @classmethod
+    def _check_dns(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_server(text) for text in servers)
+
+    @field_validator("range")
     @classmethod
     def _check_range(cls, given: AddressRange | None, info: ValidationInfo) -> AddressRange | None:
         cidr, gateway = _cidr(info), info.data.get("gateway")
         if cidr is None or gateway is None:
             return given
-        taken = {"the gateway": IPv4Address(gateway)}
-        for server in info.data.get("dns", ()):
-            if ":" not in server:
-                taken["a DNS server"] = IPv4Address(server)
+        servers = [server for server in info.data.get("dns", ()) if ":" not in server]
+        taken = [("the gateway", IPv4Address(gateway)), *(("a DNS server", IPv4Address(text)) for text in servers)]
         if given is None:
-            free = _free_range(cidr, set(taken.values()), info.data.get("kind"))
+            free = _free_range(cidr, {address for _, address in taken}, info.data.get("kind"))
             if free is None:
                 raise ValueError(f"a cidr with room for guests; in {cidr} every address is taken")
             return free
         first, last = IPv4Address(given.first), IPv4Address(given.last)
         if not (_is_host_address(first, cidr) and _is_host_address(last, cidr)):
             raise ValueError(f"addresses inside {cidr}, neither its first nor its last")
-        for what, address in taken.items():
+        for what, address in taken:
             if first <= address <= last:
                 raise ValueError(f"a range that does not hold {address}, {what}")
         return given

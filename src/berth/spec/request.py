@@ -145,15 +145,16 @@ class ResolvedRequest:
         return {**self.image.properties, **self.flavor.properties}
 
 
-def parse_boot_request(data: Mapping[str, Any], where: str) -> BootRequest:
-    """Returns the request in `data`, plain or Ansible's tagged values. `where` names it in the mistakes.
+def parse_boot_request(data: Mapping[str, Any], where: str, places: Mapping[str, str] | None = None) -> BootRequest:
+    """Returns the request in `data`, plain or Ansible's tagged values.
 
-    Raises InvalidInput with every mistake.
+    `where` names the request in the mistakes; `places` maps paths such as `group.policy` to `file:line` where the
+    caller knows them. Raises InvalidInput with every mistake.
     """
     try:
         return BootRequest.model_validate(_plain(data))
     except ValidationError as error:
-        problems = problems_of(error, BootRequest, Place(where))
+        problems = problems_of(error, BootRequest, Place(where, places))
         raise InvalidInput.from_problems("boot request", problems, hint="docs/catalog.md describes it") from error
 
 

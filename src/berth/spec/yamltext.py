@@ -128,8 +128,9 @@ def _syntax_mistake(text: str, name: str, error: yaml.YAMLError) -> tuple[str, s
     line = lines[mark.line] if mark.line < len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return f"{name}:{mark.line + 1}", "found a tab in the indentation, allowed: spaces"
-    what = ", ".join(str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
-    return f"{name}:{mark.line + 1}", f"not YAML: {what} (column {mark.column + 1})"
+    began = getattr(error, "context_mark", None)
+    context = f"{getattr(error, 'context', None) or 'reading'} from line {began.line + 1}, " if began else ""
+    return f"{name}:{mark.line + 1}", f"not YAML: {context}{getattr(error, 'problem', None)} (column {mark.column + 1})"
 
 
 class _Builder:
