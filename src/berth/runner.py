@@ -40,7 +40,8 @@ Observer = Callable[[Progress], None]
 class RunResult:
     """What a playbook run left behind.
 
-    `conducted` has the result of each conductor task in order; `failures` and `unreachable` map a host to its last message.
+    `conducted` has the result of each conductor task in order; `failures` and `unreachable` map a host to its last
+    message.
     """
 
     status: str = ""

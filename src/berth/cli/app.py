@@ -62,7 +62,7 @@ def root(
 
 
 def main() -> None:
-    """Runs the command line. A mistake of the user ends as error and hint with its own exit code, never as a traceback."""
+    """Runs the command line. A user's mistake ends as error and hint with its own exit code."""
     try:
         app()
     except BerthError as error:

@@ -16,7 +16,7 @@ from berth.errors import InvalidInput
 COLUMNS = ("name", "state", "host", "addresses", "uuid")
 
 
-def boot(  # noqa: PLR0913 - one parameter per option of the command
+def boot(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the guest; with --count N, NAME-1 to NAME-N.")],
     flavor: Annotated[str, typer.Option("--flavor", help="Flavor, from catalog/flavors.yml.")],
@@ -25,7 +25,9 @@ def boot(  # noqa: PLR0913 - one parameter per option of the command
     key_name: Annotated[list[str] | None, typer.Option("--key-name", help="Key pair that may log in.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many guests.")] = 1,
     project: Annotated[str | None, typer.Option("--project", help="Project that owns the guests.")] = None,
-    availability_zone: Annotated[str | None, typer.Option("--availability-zone", help="Only hosts of this zone.")] = None,
+    availability_zone: Annotated[
+        str | None, typer.Option("--availability-zone", help="Only hosts of this zone.")
+    ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Only this host.")] = None,
     ignore_host: Annotated[list[str] | None, typer.Option("--ignore-host", help="Not this host.")] = None,
     group: Annotated[str | None, typer.Option("--group", help="Server group of the guests.")] = None,
@@ -66,7 +68,9 @@ def boot(  # noqa: PLR0913 - one parameter per option of the command
     from berth.runner import run_playbook
 
     cloud = context.cloud
-    with progress(f"booting {name}" if count == 1 else f"booting {count} guests {name}", quiet=context.debug) as observer:
+    with progress(
+        f"booting {name}" if count == 1 else f"booting {count} guests {name}", quiet=context.debug
+    ) as observer:
         result = run_playbook(cloud, "guest_boot", {"berth_request": asked}, observer=observer, debug=context.debug)
     result.raise_for_failure()
     guests = result.last["guests"]

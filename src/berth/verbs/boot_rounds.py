@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rounds of a boot: what each chosen host is given to do, what its answer means, and who tries next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from berth.cloud import Cloud
+from berth.errors import BerthError, NotFound
+from berth.ledger.claiming import ClaimRefused
+from berth.ledger.model import BootStep, PowerState, VmState
+from berth.ledger.model import Outcome as StepOutcome
+from berth.ledger.rows import AddressRow, GuestResult, GuestRow, ImageRow, Json, StateChange, StepRow
+from berth.ledger.store import Ledger
+from berth.spec.catalog import Catalog
+from berth.spec.load import load_catalog
+from berth.verbs import placing
+from berth.verbs.boot_request import placement_requests, resolve_request
+from berth.verbs.boot_verdict import IMAGE_RESULT, Fate, Verdict, judge
+from berth.verbs.call import Call
+from berth.verbs.guest_plan import HostPaths, forwarded_ports, plan_on_host
+
+# A guest tries this many hosts in one run, its first one included; guest_boot.yml has as many rounds.
+MAX_ATTEMPTS = 3
+
+# Host -> what it has to do.
+Work = dict[str, dict[str, Any]]
+
+
+def work_for(ledger: Ledger, cloud: Cloud, action_id: str, rows: Sequence[GuestRow]) -> Work:
+    """Returns host -> what it has to do for these guests: images, guest plans, and whose journal it is."""
+    if not rows:
+        return {}
+    catalog, fleet = load_catalog(cloud.catalog_path), placing.read_fleet(ledger, cloud)
+    digests = {row.name: row.digest for row in ledger.images()}
+    plans = _plans_on_hosts(ledger, fleet, rows)
+    work: Work = {}
+    for row in rows:
+        if row.host is None:
+            continue
+        paths = HostPaths.of(fleet.rows[row.host])
+        share = work.setdefault(row.host, _empty_share(paths, cloud, action_id))
+        share["plans"].append({**plans[row.uuid], "limits": fleet.host_limits(row.host)})
+        share["journal"]["guests"].append(row.uuid)
+        image = _image_item(catalog, row.image, cloud, digests)
+        if image not in share["images"]:
+            share["images"].append(image)
+    return work
+
+
+def _plans_on_hosts(ledger: Ledger, fleet: placing.FleetNow, rows: Sequence[GuestRow]) -> dict[str, Json]:
+    """Returns guest uuid -> its plan made sure for the host it is claimed on."""
+    uuids = [row.uuid for row in rows]
+    ports, addresses = ledger.ports_of(uuids), _by_guest(ledger.addresses_of(uuids))
+    return {
+        row.uuid: plan_on_host(row.plan, fleet.rows[row.host], addresses.get(row.uuid, ()), ports.get(row.uuid, ()))
+        for row in rows
+        if row.host is not None
+    }
+
+
+def _by_guest(addresses: Iterable[AddressRow]) -> dict[str, list[AddressRow]]:
+    found: dict[str, list[AddressRow]] = {}
+    for row in addresses:
+        found.setdefault(row.guest_uuid, []).append(row)
+    return found
+
+
+def _empty_share(paths: HostPaths, cloud: Cloud, action_id: str) -> dict[str, Any]:
+    return {
+        "images": [],
+        "plans": [],
+        "uri": paths.uri,
+        "instances_path": paths.instances,
+        "images_path": paths.images,
+        "journal": {"cloud": str(cloud.path), "action": action_id, "guests": []},
+    }
+
+
+def _image_item(catalog: Catalog, name: str, cloud: Cloud, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Returns an image as the host's module takes it. A digest that a pull resolved stays the one that boots.
+
+    Raises NotFound when the image left the catalog since the guest was asked for.
+    """
+    image = catalog.images.get(name)
+    if image is None:
+        raise NotFound(f"image {name!r} is not in the catalog any more", hint="put it back, or delete the guest")
+    item = image.pull_item(cloud.path)
+    if item["sums"] and not item["digest"] and name in digests:
+        item["digest"] = digests[name]
+    return item
+
+
+def record_round(ledger: Ledger, call: Call) -> Work:
+    """Writes what the hosts answered; returns the next round's work for guests that go elsewhere."""
+    everyone = [ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]]
+    rows = [row for row in everyone if row.vm_state is VmState.BUILDING and row.host in call.results]
+    _record_images(ledger, call)
+    steps = ledger.steps_of(call.action_id)
+    verdicts = {
+        row.uuid: judge(row.uuid, row.image, call.results[str(row.host)], sent_before=_sent_before(steps, row))
+        for row in rows
+    }
+    fates = {fate: [row for row in rows if verdicts[row.uuid].fate is fate] for fate in Fate}
+    _activate(ledger, call, fates[Fate.MADE], verdicts)
+    for row in fates[Fate.LOST]:
+        _close_steps(ledger, call, row, StepOutcome.INTERRUPTED, verdicts[row.uuid].message)
+        _keep(ledger, row, verdicts[row.uuid])
+    for row in fates[Fate.REFUSED]:
+        _close_steps(ledger, call, row, StepOutcome.FAILED, verdicts[row.uuid].message)
+        _give_up(ledger, row, f"{row.host}: {verdicts[row.uuid].message}")
+    for row in fates[Fate.ELSEWHERE]:
+        _close_steps(ledger, call, row, StepOutcome.FAILED, verdicts[row.uuid].message)
+    moved = [row.uuid for row in fates[Fate.ELSEWHERE] if _move(ledger, call, row)]
+    return work_for(ledger, call.cloud, call.action_id, [ledger.guest_by_uuid(uuid) for uuid in moved])
+
+
+def _sent_before(steps: Sequence[StepRow], row: GuestRow) -> bool:
+    """Returns whether some run handed this guest to its host and never learnt what became of it."""
+    return any(
+        step.guest_uuid == row.uuid
+        and step.host == row.host
+        and step.step == BootStep.GUEST
+        and step.outcome in (None, StepOutcome.INTERRUPTED)
+        for step in steps
+    )
+
+
+def _activate(ledger: Ledger, call: Call, rows: Sequence[GuestRow], verdicts: Mapping[str, Verdict]) -> None:
+    """Records guests that run, all in one go."""
+    if not rows:
+        return
+    uuids = [row.uuid for row in rows]
+    for step in (BootStep.IMAGE, BootStep.GUEST):
+        ledger.end_step(call.action_id, step, uuids)
+    ledger.begin_step(call.action_id, BootStep.ACTIVATE, uuids)
+    plans = _plans_on_hosts(ledger, placing.read_fleet(ledger, call.cloud), rows)
+    results = [
+        GuestResult(
+            row.uuid,
+            VmState.ACTIVE,
+            PowerState.RUNNING,
+            host=row.host,
+            ssh_host_key=verdicts[row.uuid].result.get("ssh_host_key"),
+            image_digest=_image_result(call, row).get("digest"),
+            launched_at=call.now_s,
+            fault="",
+            plan=plans[row.uuid],
+        )
+        for row in rows
+    ]
+    ledger.finish_guests(results)
+    ledger.end_step(call.action_id, BootStep.ACTIVATE, uuids)
+
+
+def _image_result(call: Call, row: GuestRow) -> Mapping[str, Any]:
+    answer = call.results[str(row.host)].get(IMAGE_RESULT) or {}
+    return next((item for item in answer.get("images") or () if item.get("name") == row.image), {})
+
+
+def _record_images(ledger: Ledger, call: Call) -> None:
+    for host, answer in call.results.items():
+        items = (answer.get(IMAGE_RESULT) or {}).get("images") or ()
+        rows = image_rows(items, call.now_s)
+        if rows:
+            ledger.record_images(rows, host=host)
+
+
+def image_rows(items: Iterable[Mapping[str, Any]], at: float) -> list[ImageRow]:
+    """Returns what a host's image task says about the images that it has now."""
+    return [
+        ImageRow(
+            name=item["name"],
+            digest=item["digest"],
+            format=item["format"],
+            virtual_size_bytes=int(item["virtual_size_bytes"]),
+            size_bytes=int(item["size_bytes"]),
+            source=str(item.get("source") or ""),
+            recorded_at=at,
+        )
+        for item in items
+        if item.get("ok")
+    ]
+
+
+def _close_steps(ledger: Ledger, call: Call, row: GuestRow, outcome: StepOutcome, error: str) -> None:
+    """Writes how the host's steps ended for a guest. What was tried is read from these outcomes."""
+    mine = [
+        BootStep(step.step)
+        for step in ledger.steps_of(call.action_id)
+        if step.guest_uuid == row.uuid and step.ended_at is None and step.step in (BootStep.IMAGE, BootStep.GUEST)
+    ]
+    if not mine:  # the host was unreachable before its first step
+        mine = [BootStep.IMAGE]
+        ledger.begin_step(call.action_id, BootStep.IMAGE, [row.uuid], host=row.host)
+    for step in mine[:-1]:
+        ledger.end_step(call.action_id, step, [row.uuid])
+    ledger.end_step(call.action_id, mine[-1], [row.uuid], outcome=outcome, error=error)
+
+
+def _keep(ledger: Ledger, row: GuestRow, verdict: Verdict) -> None:
+    """Leaves a guest whose fate is unknown where it may be; the same boot finishes it once the host answers."""
+    fault = f"{row.host}: {verdict.message}; it may exist there, so it was not made elsewhere"
+    unchanged = StateChange(frozenset({VmState.BUILDING}), frozenset(), VmState.BUILDING, row.task_state, fault=fault)
+    ledger.set_states([row.uuid], unchanged)
+
+
+def _give_up(ledger: Ledger, row: GuestRow, fault: str) -> None:
+    """Ends a guest in ERROR, its claim given back: no host has anything of it."""
+    ledger.finish_guests([GuestResult(row.uuid, VmState.ERROR, PowerState.NOSTATE, fault=fault)])
+    ledger.release_claims([row.uuid])
+
+
+def _move(ledger: Ledger, call: Call, row: GuestRow) -> bool:
+    """Returns whether the guest has a claim on another host now. If not it is in ERROR with all its tries."""
+    tries = {
+        step.host: step.error or "no reason given"
+        for step in ledger.steps_of(call.action_id)
+        if step.guest_uuid == row.uuid and step.host and step.outcome is StepOutcome.FAILED
+    }
+    told = "; ".join(f"{host}: {error}" for host, error in tries.items())
+    if len(tries) >= MAX_ATTEMPTS:
+        _give_up(ledger, row, f"{len(tries)} hosts were tried: {told}")
+        return False
+    ledger.release_claims([row.uuid])
+    try:
+        _claim_alternate(ledger, call, row, tuple(tries))
+    except BerthError as error:
+        _give_up(ledger, row, f"{told}; no other host: {error.message}")
+        return False
+    return True
+
+
+def _claim_alternate(ledger: Ledger, call: Call, row: GuestRow, tried: tuple[str, ...]) -> None:
+    """Claims the best host that was not tried, as things stand now. Raises NoValidHost, ClaimRefused, InvalidInput."""
+    wanted = resolve_request(call.cloud, ledger.action(call.action_id).request)
+    first = placement_requests(ledger, wanted, [(row.uuid, row.name)])[0]
+    request = replace(first, ignore_hosts=(*first.ignore_hosts, *tried))
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        decision, fleet = placing.decide(ledger, call.cloud, [request], now_s=call.now_s)
+        if not decision.ok:
+            raise decision.error()
+        host = decision.placements[0].host
+        try:
+            ports = forwarded_ports(wanted.networks)
+            ledger.move_claim(call.action_id, placing.claim_on(request, host, fleet, ports=ports))
+            return
+        except ClaimRefused:
+            if attempt == MAX_ATTEMPTS:
+                raise

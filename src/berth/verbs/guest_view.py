@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a guest is shown: the stable JSON of `berth list`, `berth show` and of every verb's result (docs/cli.md)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from berth.ledger.rows import GuestRow
+
+
+def guest_view(row: GuestRow) -> dict[str, Any]:
+    """Returns a guest as `berth list` shows it."""
+    return {
+        "name": row.name,
+        "project": row.project,
+        "uuid": row.uuid,
+        "state": row.vm_state.value,
+        "task": row.task_state.value if row.task_state else None,
+        "power": row.power_state.value,
+        "host": row.host,
+        "flavor": row.flavor,
+        "image": row.image,
+        "addresses": addresses(row),
+        "fault": row.fault or None,
+    }
+
+
+def guest_details(row: GuestRow) -> dict[str, Any]:
+    """Returns a guest as `berth show` shows it: everything that is known and not secret."""
+    plan = row.plan
+    return {
+        **guest_view(row),
+        "vcpus": row.vcpus,
+        "memory_mib": row.memory_mib,
+        "disk_mib": row.disk_mib,
+        "domain_name": plan.get("domain_name"),
+        "domain_type": plan.get("domain_type"),
+        "networks": [
+            {key: interface.get(key) for key in ("network", "kind", "mac", "address", "prefix", "gateway", "ssh_port")}
+            for interface in plan.get("networks", ())
+        ],
+        "login_user": plan.get("login_user"),
+        "ssh_host_key": row.ssh_host_key,
+        "image_digest": row.image_digest,
+        "server_group": row.server_group,
+        "metadata": row.metadata,
+        "on_host_boot": plan.get("on_host_boot"),
+        "request_id": row.request_id,
+        "created_at": timestamp(row.created_at),
+        "launched_at": timestamp(row.launched_at),
+        "updated_at": timestamp(row.updated_at),
+    }
+
+
+def addresses(row: GuestRow) -> list[str]:
+    """Returns the guest's known addresses, in the order of its interfaces."""
+    return [str(interface["address"]) for interface in row.plan.get("networks", ()) if interface.get("address")]
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """Returns a time as ISO 8601 in UTC, whole seconds."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

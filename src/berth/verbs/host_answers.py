@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts are told about guests they have, and how their answers are read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from berth.cloud import Cloud
+from berth.ledger.rows import GuestRow, HostRow
+from berth.verbs.boot_verdict import GUEST_RESULT
+from berth.verbs.guest_plan import HostPaths, domain_name
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A host's answer about one guest."""
+
+    ok: bool
+    message: str = ""
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+def guest_answer(registered: Mapping[str, Any], uuid: str) -> Answer:
+    """Returns what a host's guest task said about one guest; silence and unreachable hosts are not ok."""
+    task = registered.get(GUEST_RESULT) or {}
+    for item in task.get("guests") or ():
+        if item.get("uuid") == uuid:
+            message = str(item.get("message") or item.get("reason") or "")
+            return Answer(bool(item.get("ok")), message, item)
+    text = str(task.get("msg") or "the host did not answer").strip().splitlines()[0]
+    return Answer(False, f"unreachable: {text}" if task.get("unreachable") else text)
+
+
+def guest_targets(row: GuestRow, host: HostRow) -> dict[str, str]:
+    """Returns what the guest module needs to act on a guest that is there."""
+    paths = HostPaths.of(host)
+    return {
+        "uuid": row.uuid,
+        "name": str(row.plan.get("domain_name") or domain_name(row.project, row.name)),
+        "instance_dir": str(row.plan.get("instance_dir") or paths.instance_dir(row.uuid)),
+        "console_log": str(row.plan.get("console_log") or paths.console_log(row.uuid)),
+    }
+
+
+def share_for(cloud: Cloud, action_id: str) -> dict[str, Any]:
+    """Returns a host's empty share of the work: guests, and whose journal it is."""
+    return {"guests": [], "journal": {"cloud": str(cloud.path), "action": action_id, "guests": []}}

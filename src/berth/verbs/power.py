@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Power: start, stop and reboot of guests where the ledger has them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from berth.errors import BerthError, Conflict, HostFailed, InvalidInput
+from berth.ledger.model import PowerState, PowerStep, TaskState, Verb, VmState, check_action
+from berth.ledger.model import Outcome as StepOutcome
+from berth.ledger.owner import Owner
+from berth.ledger.rows import ActionRequest, GuestResult, GuestRow, StateChange
+from berth.ledger.store import Ledger
+from berth.verbs.call import Call, Outcome
+from berth.verbs.guest_names import find_guests
+from berth.verbs.guest_view import guest_view
+from berth.verbs.host_answers import guest_answer, guest_targets, share_for
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One change of power: its verb, what the module is told, and how the guest is afterwards."""
+
+    verb: Verb
+    state: str
+    vm_state: VmState
+    power: PowerState
+
+
+_CHANGES = {
+    ("start", False): _Change(Verb.START, "running", VmState.ACTIVE, PowerState.RUNNING),
+    ("start", True): _Change(Verb.START, "running", VmState.ACTIVE, PowerState.RUNNING),
+    ("stop", False): _Change(Verb.STOP, "stopped", VmState.STOPPED, PowerState.SHUTDOWN),
+    ("stop", True): _Change(Verb.STOP, "stopped", VmState.STOPPED, PowerState.SHUTDOWN),
+    ("reboot", False): _Change(Verb.REBOOT, "rebooted", VmState.ACTIVE, PowerState.RUNNING),
+    ("reboot", True): _Change(Verb.REBOOT_HARD, "rebooted", VmState.ACTIVE, PowerState.RUNNING),
+}
+
+
+def begin(call: Call) -> Outcome:
+    """Checks the guests' states and marks them. Returns the action and each host's work.
+
+    A guest that is already as asked is left out. Raises NotFound, Conflict with every guest that is in the wrong state.
+    """
+    action, hard = str(call.request.get("action")), bool(call.request.get("hard"))
+    change = _CHANGES.get((action, hard))
+    if change is None:
+        raise InvalidInput(f"power: unknown action {action!r}", hint="allowed: start, stop, reboot")
+    with Ledger.open(call.cloud.ledger_url) as ledger:
+        project = str(call.request.get("project") or call.cloud.settings.default_project)
+        asked = find_guests(ledger, call.request["names"], project)
+        rows = [row for row in asked if not _is_done(row, change)]
+        uuids = [row.uuid for row in asked]
+        if not rows or call.check_mode:
+            return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": bool(rows)}
+        tasks = _checked(rows, change.verb)
+        names = tuple(row.name for row in rows)
+        request = ActionRequest(change.verb, rows[0].project, names, f"req-{uuid.uuid4()}", digest=change.verb.value)
+        begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
+        try:
+            _mark(ledger, begun.id, rows, tasks)
+        except BerthError as error:
+            ledger.end_action(begun.id, error.message)
+            raise
+        work = _work(ledger, call, begun.id, rows)
+        for share in work.values():
+            share |= {"state": change.state, "hard": hard, "timeout_s": int(call.request.get("timeout_s") or 60)}
+        return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": True}
+
+
+def _is_done(row: GuestRow, change: _Change) -> bool:
+    wanted = change.state != "rebooted" and row.vm_state is change.vm_state
+    return wanted and row.power_state is change.power and row.task_state is None
+
+
+def _checked(rows: list[GuestRow], verb: Verb) -> dict[str, TaskState]:
+    """Returns guest uuid -> the task it gets. Raises one Conflict for all guests in a wrong state."""
+    tasks, refused = {}, []
+    for row in rows:
+        try:
+            tasks[row.uuid] = check_action(verb, row.vm_state, row.task_state, name=row.name)
+        except Conflict as error:
+            refused.append(error)
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise Conflict(
+            f"{len(refused)} guests are in the wrong state",
+            details=tuple(error.message for error in refused),
+            hint=refused[0].hint,
+        )
+    return tasks
+
+
+def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow], tasks: dict[str, TaskState]) -> None:
+    uuids = [row.uuid for row in rows]
+    ledger.begin_step(action_id, PowerStep.MARK, uuids)
+    for row in rows:
+        change = StateChange(frozenset({row.vm_state}), frozenset({row.task_state}), row.vm_state, tasks[row.uuid])
+        ledger.set_states([row.uuid], change)
+    ledger.end_step(action_id, PowerStep.MARK, uuids)
+
+
+def _work(ledger: Ledger, call: Call, action_id: str, rows: list[GuestRow]) -> dict[str, dict[str, Any]]:
+    hosts = {row.name: row for row in ledger.hosts()}
+    work: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row.host in hosts:
+            share = work.setdefault(row.host, share_for(call.cloud, action_id))
+            share["guests"].append(guest_targets(row, hosts[row.host]))
+            share["journal"]["guests"].append(row.uuid)
+    return work
+
+
+def finish(call: Call) -> Outcome:
+    """Records how the guests are now. Raises HostFailed with every guest that did not change."""
+    uuids = list(call.request["uuids"])
+    with Ledger.open(call.cloud.ledger_url) as ledger:
+        lines = _settle(ledger, call) if call.action_id else ()
+        guests = [guest_view(ledger.guest_by_uuid(uuid)) for uuid in uuids]
+    if lines:
+        raise HostFailed(
+            f"{len(lines)} of {len(uuids)} guests did not change",
+            details=lines,
+            hint="a guest that ignores a shutdown needs --hard; `berth doctor` tells about the host",
+            data={"guests": guests},
+        )
+    return {"guests": guests, "changed": bool(call.action_id)}
+
+
+def _settle(ledger: Ledger, call: Call) -> tuple[str, ...]:
+    change = next(c for c in _CHANGES.values() if c.verb is ledger.action(call.action_id).verb)
+    rows = [ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]]
+    lines = []
+    for row in (row for row in rows if row.task_state is not None):
+        answer = guest_answer(call.results.get(str(row.host), {}), row.uuid)
+        outcome = StepOutcome.OK if answer.ok else StepOutcome.FAILED
+        ledger.end_step(
+            call.action_id, PowerStep.POWER, [row.uuid], outcome=outcome, error=None if answer.ok else answer.message
+        )
+        ledger.begin_step(call.action_id, PowerStep.SETTLE, [row.uuid], host=row.host)
+        vm_state, power = (change.vm_state, change.power) if answer.ok else (row.vm_state, row.power_state)
+        ledger.finish_guests([GuestResult(row.uuid, vm_state, power, fault="" if answer.ok else answer.message)])
+        ledger.end_step(call.action_id, PowerStep.SETTLE, [row.uuid])
+        if not answer.ok:
+            lines.append(f"guest {row.name} on {row.host}: {answer.message}")
+    ledger.end_action(call.action_id, "; ".join(lines) or None)
+    return tuple(lines)
