@@ -24,6 +24,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.image_failure import HOS
 from ansible_collections.berth.kvm.plugins.module_utils.image_part import (
     CHUNK_BYTES,
     PartFile,
+    opened,
     require_space,
 )
 from ansible_collections.berth.kvm.plugins.module_utils.image_sums import SUMS_BYTES_MAX, Digest
@@ -31,6 +32,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.image_url import Policy,
 
 RETRY_WAITS_S = (1.0, 2.0, 4.0, 8.0)
 STALL_S = 30.0
+TOO_BIG = "too_big"
 PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 HEADERS = {"User-Agent": "berth", "Accept-Encoding": "identity"}
 
@@ -55,12 +57,17 @@ def fetch(order: Order) -> int:
 
     Raises ImageFailure. The part file then stays for a later call, unless its bytes were wrong or the disk is full.
     """
-    with contextlib.closing(PartFile(order.part_path, order.digest)) as part:
-        _bring(order, part)
-        if not part.is_complete() and part.joined:
-            # Bytes of two versions may have been joined; only a file from one piece proves that the source is wrong.
-            part.reset()
+    with opened(order.part_path, order.digest) as part:
+        try:
             _bring(order, part)
+            if not part.is_complete() and part.joined:
+                # Bytes of two versions may have been joined; only one piece proves that the source is wrong.
+                part.reset()
+                _bring(order, part)
+        except ImageFailure as failure:
+            if failure.reason == TOO_BIG:
+                part.discard()
+            raise
         if not part.is_complete():
             part.discard()
             raise ImageFailure(
@@ -268,6 +275,6 @@ def _check_size(order: Order, size_bytes: int) -> None:
     if size_bytes > order.size_limit_bytes:
         raise ImageFailure(
             REQUEST,
-            "too_big",
+            TOO_BIG,
             f"{order.source}: {size_bytes} bytes or more; allowed are {order.size_limit_bytes} by max_virtual_size_gib",
         )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 from ansible_collections.berth.kvm.plugins.module_utils.image_failure import HOST, ImageFailure
 from ansible_collections.berth.kvm.plugins.module_utils.image_sums import Digest
@@ -107,6 +107,18 @@ class PartFile:
     def _forget(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path + NOTE_SUFFIX)
+
+
+@contextlib.contextmanager
+def opened(path: str, digest: Digest) -> Iterator[PartFile]:
+    """Opens a part file for the body and closes it. A file that is empty in the end does not stay."""
+    part = PartFile(path, digest)
+    try:
+        yield part
+    finally:
+        if not part.size and not part.is_complete():
+            part.discard()
+        part.close()
 
 
 def require_space(directory: str, needed_bytes: int) -> None:

@@ -22,7 +22,7 @@ def verify(path: str, facts: ImageFacts) -> None:
     """Returns when qemu-img sees in the file what our parser saw, and finds no corruption.
 
     Raises ImageRefused when it does not, ImageFailure when the host has no qemu-img. A check that runs into a limit
-    refuses the image: a sound image of the allowed size stays far below (measured: 100 GiB fully mapped, 1 s).
+    refuses the image: sound ones stay far below (100 GiB fully mapped: 0.1 s of CPU, with 4 KiB clusters 5 s).
     """
     info = _qemu_img("info", path, facts)
     seen = {
