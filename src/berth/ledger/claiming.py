@@ -15,8 +15,8 @@ _AMOUNTS = (("vcpus", ""), ("memory_mib", " MiB"), ("disk_mib", " MiB"))
 class ClaimRefused(Conflict):
     """Claims that do not hold any more: another run was faster. Place again.
 
-    `data` has `refused`: one map per claim with guest_uuid, host, reason (vcpus, memory_mib, disk_mib, group), and for
-    amounts have and need.
+    `data` has `refused`, one map per claim: guest_uuid, host, reason (host, vcpus, memory_mib, disk_mib or group),
+    message, and for amounts have and need.
     """
 
     @classmethod
@@ -29,6 +29,17 @@ class ClaimRefused(Conflict):
             hint="another run took the room meanwhile: run it again, placement will choose other hosts",
             data={"refused": [dict(item) for item in refused]},
         )
+
+
+def refused_hosts(quarantine: Mapping[str, str], claims: Iterable[Claim]) -> list[dict[str, object]]:
+    """Returns one entry per claim on a host that is unknown or in quarantine. `quarantine`: host -> why, or nothing."""
+    refused = []
+    for claim in claims:
+        if claim.host not in quarantine:
+            refused.append(_refusal(claim, "host", f"no host {claim.host}"))
+        elif quarantine[claim.host]:
+            refused.append(_refusal(claim, "host", f"host {claim.host} is in quarantine: {quarantine[claim.host]}"))
+    return refused
 
 
 def refused_amounts(usage: Mapping[str, Usage], claims: Iterable[Claim]) -> list[dict[str, object]]:

@@ -15,15 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from berth.errors import BerthError, Busy, InvalidInput
+from berth.errors import BerthError, Busy, Conflict, InvalidInput
 
 TIMEOUT_S = 20.0
 # Any fixed number: "berth" as ASCII. Others who use advisory locks in the same database must not take it.
 WRITER_LOCK = 0x6265727468
 # PostgreSQL: lock_not_available, deadlock_detected, serialization_failure.
 _BUSY_STATES = {"55P03", "40P01", "40001"}
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _TORN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -102,6 +108,8 @@ class Database:
                 f"ledger {self.label}: locked by another process for more than {self.timeout_s:g} s",
                 hint="run it again; if it lasts, see who holds the file: `fuser -v FILE`",
             )
+        if isinstance(error, IntegrityError):
+            return Conflict(f"ledger {self.label}: {cause}", hint="another run was faster; run it again")
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
         if code in _TORN:
             return BerthError(
@@ -117,9 +125,9 @@ class Database:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() in ("sqlite", "postgresql"):
-            return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
-    except (ArgumentError, NoSuchModuleError):
+        if parsed.drivername in _DRIVERS and parsed.database not in (None, "", ":memory:"):
+            return parsed.set(drivername=_DRIVERS[parsed.drivername])
+    except ArgumentError:
         pass
     # The text is not repeated: it may hold a password.
     raise InvalidInput(

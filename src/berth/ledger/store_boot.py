@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, tuple_
 
 from berth.errors import BerthError, Conflict
 from berth.ledger.addressing import guest_mac, lowest_free, plain_address, plain_mac
-from berth.ledger.claiming import ClaimRefused, refused_amounts, refused_members
+from berth.ledger.claiming import ClaimRefused, refused_amounts, refused_hosts, refused_members
 from berth.ledger.model import PowerState, TaskState, VmState
 from berth.ledger.rows import (
     AddressRow,
@@ -25,7 +25,7 @@ from berth.ledger.store_actions import open_action
 from berth.ledger.store_base import Store, values_of
 from berth.ledger.store_guests import release, rows_by_uuid
 from berth.ledger.store_hosts import usage_by_host
-from berth.ledger.tables import addresses, claims, guests, holds, ports, select_rows, server_groups
+from berth.ledger.tables import addresses, claims, guests, holds, hosts, ports, select_rows, server_groups
 
 FIRST_PORT = 22000
 LAST_PORT = 32000
@@ -158,7 +158,12 @@ def _given(wish: AddressWish, macs: set[str], taken: set[str]) -> AddressRow:
 def _book_claims(connection: Connection, wanted: Sequence[Claim], at: float) -> dict[str, tuple[int, ...]]:
     """Returns guest uuid -> ports, the claims inserted. Raises ClaimRefused with every claim that does not hold."""
     groups, members = _groups_of(connection, [claim.guest_uuid for claim in wanted])
-    refused = refused_amounts(usage_by_host(connection), wanted) + refused_members(groups, members, wanted)
+    names = {claim.host for claim in wanted}
+    query = select(hosts.c.name, hosts.c.quarantine).where(hosts.c.name.in_(names))
+    quarantine = {name: text for name, text in connection.execute(query)}
+    refused = refused_hosts(quarantine, wanted)
+    refused += refused_amounts(usage_by_host(connection, names), wanted)
+    refused += refused_members(groups, members, wanted)
     if refused:
         raise ClaimRefused.of(refused)
     given = {}

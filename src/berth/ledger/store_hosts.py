@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select
@@ -123,10 +123,12 @@ class HostStore(Store):
             return usage_by_host(connection)
 
 
-def usage_by_host(connection: Connection) -> dict[str, Usage]:
-    """Returns host -> what is claimed there, within a transaction."""
+def usage_by_host(connection: Connection, names: Collection[str] | None = None) -> dict[str, Usage]:
+    """Returns host -> what is claimed there, of all hosts or of these, within a transaction."""
     sums = [func.sum(column) for column in (claims.c.vcpus, claims.c.memory_mib, claims.c.disk_mib)]
     query = select(claims.c.host, *sums, func.count()).group_by(claims.c.host)
+    if names is not None:
+        query = query.where(claims.c.host.in_(names))
     return {host: Usage(*(int(value) for value in values)) for host, *values in connection.execute(query)}
 
 

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from berth.ledger.owner import Owner, proof_of_death
+
+
+def test_this_process_lives() -> None:
+    owner = Owner.of_process()
+    assert owner.pid == os.getpid()
+    assert owner == Owner.of_process(os.getpid())
+    assert proof_of_death(owner) is None
+    assert f"pid {os.getpid()}" in str(owner)
+
+
+def test_a_process_is_dead_once_killed_even_before_it_is_waited_for() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    owner = Owner.of_process(process.pid)
+    assert proof_of_death(owner) is None
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+    assert proof_of_death(owner) == f"no process {process.pid} on {owner.host}"
+    process.communicate()
+    assert proof_of_death(owner) == f"no process {process.pid} on {owner.host}"
+
+
+@pytest.mark.parametrize(
+    ("change", "proof"),
+    [
+        ({"started_ticks": 1}, "is another one now"),
+        ({"boot_id": "of-yesterday"}, "was booted again since"),
+        ({"boot_id": "of-yesterday", "pid_namespace": "pid:[1]"}, "was booted again since"),
+        ({"pid_namespace": "pid:[1]", "pid": 2**22 + 1}, None),
+        ({"host": "elsewhere", "boot_id": "other"}, None),
+        ({"machine_id": "twin", "boot_id": "other"}, None),
+    ],
+)
+def test_only_what_is_proved_counts(change: dict[str, str], proof: str | None) -> None:
+    found = proof_of_death(replace(Owner.of_process(), **change))  # type: ignore[arg-type]
+    assert (found is None) == (proof is None)
+    assert proof is None or proof in (found or "")
+
+
+def test_a_name_with_brackets_and_spaces_does_not_hide_the_start() -> None:
+    code = (
+        "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'a) b (c', 0, 0, 0); print('x', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"x\n"
+    owner = Owner.of_process(process.pid)
+    assert owner.started_ticks > 0
+    assert proof_of_death(owner) is None
+    process.kill()
+    process.communicate()

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from berth.errors import Busy, Conflict, NotFound
+from berth.ledger import Ledger
+from berth.ledger.model import BootStep, Outcome, Verb
+from berth.ledger.owner import Owner
+from berth.ledger.rows import ActionRequest
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that lives until it is told to end."""
+    process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    yield process
+    kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait(10)
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def test_an_action_goes_round(ledger: Ledger, kit: Any) -> None:
+    owner = Owner.of_process()
+    begun = ledger.begin_action(ActionRequest(Verb.BOOT, "default", ("Web-1",), "req-1", "d1", {"count": 1}), owner)
+    row = ledger.action(begun.id)
+    assert row == begun.action
+    assert Owner(**row.owner) == owner
+    assert (row.verb, row.request, row.attempts, row.ended_at) == (Verb.BOOT, {"count": 1}, 1, None)
+    assert (begun.resumed, begun.took_over) == (False, ())
+    assert [open_row.id for open_row in ledger.open_actions()] == [row.id]
+    assert ledger.held_names(row.id) == ("web-1",)
+    ledger.end_action(row.id, "no host")
+    ledger.end_action(row.id, "again changes nothing")
+    assert ledger.action(row.id).error == "no host"
+    assert ledger.open_actions() == []
+    assert ledger.held_names(row.id) == ()
+
+
+def test_a_guest_that_a_live_run_works_on_is_busy(ledger: Ledger, kit: Any, other: subprocess.Popen[bytes]) -> None:
+    owner = Owner.of_process(other.pid)
+    first = kit.begin(ledger, "a", "b", owner=owner)
+    with pytest.raises(Busy, match=rf"b: boot by .* pid {other.pid} for \d+ s \(action {first.id}\)") as caught:
+        kit.begin(ledger, "B", "c", verb=Verb.DELETE)
+    assert caught.value.data["actions"][0]["owner"]["pid"] == other.pid
+    kit.begin(ledger, "c")
+    ledger.end_action(first.id)
+    kit.begin(ledger, "b", verb=Verb.DELETE)
+
+
+def test_the_same_request_of_a_dead_run_is_resumed(ledger: Ledger, kit: Any, other: subprocess.Popen[bytes]) -> None:
+    first = kit.begin(ledger, "a", "b", owner=Owner.of_process(other.pid))
+    ledger.begin_step(first.id, BootStep.IMAGE, ["a"], host="h1")
+    kill(other)
+    again = kit.begin(ledger, "a", "b")
+    assert (again.id, again.resumed, again.took_over) == (first.id, True, ())
+    assert again.action.attempts == 2
+    assert ledger.action(first.id) == again.action
+    assert ledger.steps_of(first.id)[0].outcome is Outcome.INTERRUPTED
+    with pytest.raises(Busy):
+        kit.begin(ledger, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("names", "verb", "digest"),
+    [(("a", "b"), Verb.DELETE, "d"), (("a", "b"), Verb.BOOT, "other"), (("a", "b", "c"), Verb.BOOT, "d")],
+)
+def test_another_request_takes_the_guests_of_a_dead_run(
+    ledger: Ledger, kit: Any, other: subprocess.Popen[bytes], names: tuple[str, ...], verb: Verb, digest: str
+) -> None:
+    first = kit.begin(ledger, "a", "b", owner=Owner.of_process(other.pid))
+    kill(other)
+    again = kit.begin(ledger, *names, verb=verb, digest=digest)
+    assert again.id != first.id
+    assert (again.resumed, again.took_over) == (False, (first.id,))
+    error = ledger.action(first.id).error
+    assert error is not None
+    assert f"no process {other.pid}" in error
+    assert f"{again.id} took over" in error
+
+
+def test_taking_one_guest_leaves_the_rest_to_be_resumed(
+    ledger: Ledger, kit: Any, other: subprocess.Popen[bytes]
+) -> None:
+    first = kit.begin(ledger, "a", "b", owner=Owner.of_process(other.pid))
+    kill(other)
+    kit.begin(ledger, "a", verb=Verb.DELETE)
+    assert ledger.action(first.id).ended_at is None
+    assert ledger.held_names(first.id) == ("b",)
+
+
+@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"machine_id": "another"}, {"pid_namespace": "pid:[1]"}])
+def test_a_run_of_another_machine_is_never_taken_for_dead(ledger: Ledger, kit: Any, change: dict[str, str]) -> None:
+    kit.begin(ledger, "a", owner=replace(Owner.of_process(), pid=2**22 + 1, **change))
+    with pytest.raises(Busy, match="boot by") as caught:
+        kit.begin(ledger, "a")
+    assert "wait until it is done" in caught.value.hint
+
+
+def test_what_is_over_stays_over(ledger: Ledger, kit: Any) -> None:
+    action = kit.begin(ledger, "a")
+    ledger.end_action(action.id)
+    with pytest.raises(Conflict, match="is over"):
+        ledger.begin_step(action.id, BootStep.RECORD)
+    for call in (ledger.action, ledger.end_action):
+        with pytest.raises(NotFound, match="no action 'act-0'"):
+            call("act-0")
