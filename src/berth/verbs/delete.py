@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delete: begin (mark), the hosts remove, finish (release). A guest is forgotten only when its host has let go of it."""
+"""Delete: begin (mark), the hosts remove, finish (release). A guest is forgotten once its host has let go of it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def _why_kept(row: GuestRow, results: Mapping[str, Mapping[str, Any]]) -> str:
 def _settle(ledger: Ledger, action_id: str, gone: list[str], kept: Mapping[str, str]) -> None:
     for one, why in kept.items():
         ledger.end_step(action_id, DeleteStep.REMOVE, [one], outcome=StepOutcome.FAILED, error=why)
-        ledger.set_states([one], StateChange(_ANY, frozenset(), VmState.ERROR, None, fault=f"delete: {why}"))
+        state = ledger.guest_by_uuid(one).vm_state
+        ledger.set_states([one], StateChange(_ANY, frozenset(), state, None, fault=f"delete: {why}"))
     if gone:
         ledger.end_step(action_id, DeleteStep.REMOVE, gone)
         ledger.begin_step(action_id, DeleteStep.RELEASE, gone)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.errors import BerthError, Conflict, HostFailed, InvalidInput
-from berth.ledger.model import PowerState, PowerStep, TaskState, Verb, VmState, check_action
 from berth.ledger.model import Outcome as StepOutcome
+from berth.ledger.model import PowerState, PowerStep, TaskState, Verb, VmState, check_action
 from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestResult, GuestRow, StateChange
 from berth.ledger.store import Ledger

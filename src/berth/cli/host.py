@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`berth host`: the compute hosts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from berth.cli.context import CliContext
+from berth.cli.guests import open_ledger, warn_of_changed_inventory
+from berth.cli.output import Format, FormatOption, print_item, print_rows
+from berth.cli.progress import progress
+
+if TYPE_CHECKING:
+    from berth.runner import RunResult
+
+app = typer.Typer(no_args_is_help=True, help="Compute hosts: prepare, refresh, list, enable, disable.")
+
+Hosts = Annotated[list[str] | None, typer.Argument(help="Hosts or groups of the inventory; all without.")]
+Name = Annotated[str, typer.Argument(help="Name of the host.")]
+
+LIST_COLUMNS = ("name", "state", "zone", "domain_type", "guests", "vcpus", "memory_mib", "disk_mib", "facts_age")
+
+
+@app.command("prepare")
+def prepare(ctx: typer.Context, hosts: Hosts = None) -> None:
+    """Make Linux machines compute hosts: packages, folders, libvirtd, certificates, networks; then read their facts."""
+    context: CliContext = ctx.obj
+    result = _run(context, "host_prepare", "preparing hosts", hosts, {})
+    result.raise_for_failure()
+    _refresh(context, hosts, probe="auto").raise_for_failure()
+
+
+@app.command("refresh")
+def refresh(
+    ctx: typer.Context,
+    hosts: Hosts = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Try KVM again, also where the answer is known.")] = False,
+    accept: Annotated[
+        str | None, typer.Option("--accept", help="Accept this host although its machine id changed.")
+    ] = None,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Read the hosts' facts into the ledger."""
+    context: CliContext = ctx.obj
+    if accept:
+        with open_ledger(context.cloud) as ledger:
+            ledger.accept_host(accept)
+    result = _refresh(context, hosts, probe="force" if probe else "auto")
+    result.raise_for_failure()
+    print_rows(result.last["hosts"], ("name", "state", "domain_type", "message"), fmt)
+    _raise_if_partial(result.last)
+
+
+@app.command("list")
+def list_hosts(ctx: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
+    """List the hosts as the ledger knows them."""
+    from berth.verbs.host_view import host_views
+
+    cloud = ctx.obj.cloud
+    with open_ledger(cloud) as ledger:
+        rows = host_views(ledger)
+        warn_of_changed_inventory(cloud, ledger)
+    print_rows(rows, LIST_COLUMNS, fmt)
+
+
+@app.command("show")
+def show(ctx: typer.Context, name: Name, fmt: FormatOption = Format.TABLE) -> None:
+    """Show everything about one host."""
+    from berth.verbs.host_view import host_details
+
+    with open_ledger(ctx.obj.cloud) as ledger:
+        print_item(host_details(ledger, name), fmt)
+
+
+@app.command("enable")
+def enable(ctx: typer.Context, name: Name) -> None:
+    """Let new guests be placed on a host again."""
+    with open_ledger(ctx.obj.cloud) as ledger:
+        ledger.set_host_enabled(name, True)
+    typer.echo(f"host {name}: enabled")
+
+
+@app.command("disable")
+def disable(
+    ctx: typer.Context,
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for everyone who looks.")] = "",
+) -> None:
+    """Keep new guests away from a host. Its guests stay."""
+    with open_ledger(ctx.obj.cloud) as ledger:
+        ledger.set_host_enabled(name, False, reason)
+    typer.echo(f"host {name}: disabled")
+
+
+@app.command("start-guests")
+def start_guests(
+    ctx: typer.Context,
+    name: Name,
+    accept_silent_hosts: Annotated[
+        bool, typer.Option("--accept-silent-hosts", help="Start although hosts that do not answer may run them.")
+    ] = False,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Start, after a host's boot, the guests recorded as active there, once no other host has them."""
+    request = {"host": name, "accept_silent_hosts": accept_silent_hosts}
+    result = _run(ctx.obj, "host_start_guests", f"starting the guests of {name}", None, {"berth_request": request})
+    result.raise_for_failure()
+    print_rows(result.last["guests"], ("name", "state", "host", "uuid"), fmt)
+
+
+def _refresh(context: CliContext, hosts: list[str] | None, *, probe: str) -> RunResult:
+    return _run(context, "host_refresh", "reading facts", hosts, {"berth_probe_kvm": probe})
+
+
+def _run(
+    context: CliContext, playbook: str, title: str, hosts: list[str] | None, variables: dict[str, Any]
+) -> RunResult:
+    from berth.runner import run_playbook
+
+    chosen = {"berth_hosts": ",".join(hosts)} if hosts else {}
+    with progress(title, quiet=context.debug) as observer:
+        return run_playbook(context.cloud, playbook, {**variables, **chosen}, observer=observer, debug=context.debug)
+
+
+def _raise_if_partial(outcome: dict[str, Any]) -> None:
+    from berth.errors import Partial
+
+    silent = [row for row in outcome["hosts"] if row.get("state") == "unreachable"]
+    if silent:
+        raise Partial(
+            f"{len(silent)} of {len(outcome['hosts'])} hosts did not answer",
+            details=tuple(f"{row['name']}: {row.get('message')}" for row in silent),
+            hint="the others are up to date; `berth doctor` tells more",
+        )
