@@ -123,6 +123,8 @@ class Image(Entry):
             # A sums file on the controller was read with the catalog; the host fetches URLs only.
             "sums": self.sums if self.sums and not is_local_path(self.sums) else None,
             "max_virtual_size_gib": self.max_virtual_size_gib,
+            "allow_local_source": self.allow_local_source,
+            "insecure": self.insecure,
         }
 
 

@@ -135,6 +135,8 @@ def test_pull_item_makes_paths_absolute() -> None:
         "digest": None,
         "sums": None,
         "max_virtual_size_gib": 100,
+        "allow_local_source": False,
+        "insecure": False,
     }
     assert image(sums=SUMS, digest=None).pull_item(Path("/cloud"))["sums"] == SUMS
     assert image(source="/srv/a.qcow2").pull_item(Path("/cloud"))["source"] == "/srv/a.qcow2"
