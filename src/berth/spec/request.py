@@ -25,6 +25,8 @@ CATALOG_HINT = "`berth flavor list`, `berth image list` and `berth network list`
 MAX_COUNT = 1000
 MAX_USER_DATA_BYTES = 65535
 
+# Keys of an image that say whether it is taken, not what boots.
+_CHECKED_ONLY = {"insecure", "allow_local_source", "min_disk_gib", "min_memory_mib", "max_virtual_size_gib"}
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}")
 _Found = TypeVar("_Found")
 
@@ -198,20 +200,25 @@ def request_digest(resolved: ResolvedRequest) -> str:
     request = resolved.request
     decided = {
         "version": 1,
-        "flavor": resolved.flavor.model_dump(mode="json"),
-        "image": resolved.image.model_dump(mode="json", exclude={"insecure", "allow_local_source"}),
-        "networks": [network.model_dump(mode="json", exclude={"range"}) for network in resolved.networks],
+        "flavor": _decided(resolved.flavor, {"on_host_boot"}),
+        "image": _decided(resolved.image, _CHECKED_ONLY),
+        "networks": [_decided(network, {"range"}) for network in resolved.networks],
         "public_keys": [key.public_key for key in resolved.keys],
         "project": resolved.project.name,
         "availability_zone": request.availability_zone,
-        "group": request.group and request.group.model_dump(mode="json"),
-        "hints": request.hints.model_dump(mode="json"),
+        "group": request.group and _decided(request.group),
+        "hints": _decided(request.hints),
         "user_data": request.user_data,
         "metadata": request.metadata,
         "on_host_boot": resolved.on_host_boot,
     }
     text = json.dumps(decided, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _decided(entry: Entry, left_out: set[str] | None = None) -> dict[str, Any]:
+    # Without defaults, so that a key that a later version adds does not change the digest of an older request.
+    return entry.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
 
 
 def _find(noun: str, name: str, entries: Mapping[str, _Found], problems: list[Problem]) -> _Found | None:
