@@ -49,8 +49,8 @@ def refresh(
             ledger.accept_host(accept)
     result = _refresh(context, hosts, probe="force" if probe else "auto")
     result.raise_for_failure()
-    print_rows(result.last["hosts"], ("name", "state", "domain_type", "message"), fmt)
-    _raise_if_partial(result.last)
+    print_rows(result.last["refreshed"], ("name", "status", "domain_type", "message"), fmt)
+    _raise_if_partial(result.last["refreshed"])
 
 
 @app.command("list")
@@ -124,13 +124,13 @@ def _run(
         return run_playbook(context.cloud, playbook, {**variables, **chosen}, observer=observer, debug=context.debug)
 
 
-def _raise_if_partial(outcome: dict[str, Any]) -> None:
+def _raise_if_partial(refreshed: list[dict[str, Any]]) -> None:
     from berth.errors import Partial
 
-    silent = [row for row in outcome["hosts"] if row.get("state") == "unreachable"]
+    silent = [row for row in refreshed if row["status"] != "ok"]
     if silent:
         raise Partial(
-            f"{len(silent)} of {len(outcome['hosts'])} hosts did not answer",
-            details=tuple(f"{row['name']}: {row.get('message')}" for row in silent),
+            f"{len(silent)} of {len(refreshed)} hosts did not answer",
+            details=tuple(f"{row['name']}: {row['message']}" for row in silent),
             hint="the others are up to date; `berth doctor` tells more",
         )
