@@ -215,14 +215,26 @@ def networks(connection: Any) -> Optional[List[Dict[str, Any]]]:
 def _network(network: Any) -> Dict[str, Any]:
     root = parse(network.XMLDesc(0))
     forward, bridge = root.find("forward"), root.find("bridge")
+    active = bool(network.isActive())
     return {
         "name": network.name(),
-        "active": bool(network.isActive()),
+        "active": active,
         "autostart": bool(network.autostart()) if network.isPersistent() else False,
         "bridge": None if bridge is None else bridge.get("name"),
         # "Network XML", Connectivity: forward defaults to nat, without the element the network is isolated.
         "forward_mode": "isolated" if forward is None else forward.get("mode", "nat"),
+        "leases": _leases(network) if active and root.find("ip/dhcp") is not None else [],
     }
+
+
+def _leases(network: Any) -> List[Dict[str, str]]:
+    """Returns who has which IPv4 address of libvirt's own DHCP server."""
+    leases = supported(network.DHCPLeases) or []
+    return [
+        {"mac": lease["mac"], "address": lease["ipaddr"]}
+        for lease in leases
+        if lease["type"] == libvirt.VIR_IP_ADDR_TYPE_IPV4
+    ]
 
 
 def supported(call: Callable[[], Any]) -> Any:
