@@ -2,14 +2,14 @@
 """How a host's libvirt daemon is to listen: which units run, which must not, and what its options say. Pure.
 
 There are three ways: systemd hands the sockets to libvirtd (socket units), libvirtd opens them itself (`--listen`,
-which it refuses while any of its socket units is there, so they are masked), and the modular daemons, where virtproxyd takes
-remote connections in either of the two ways. Source: libvirtd(8), virtproxyd(8), "Libvirt daemons" of libvirt's manual.
+which it refuses while any of its socket units is there, so they are masked), and the modular daemons, where virtproxyd
+takes remote connections in either of the two ways. Source: libvirtd(8), virtproxyd(8), "Libvirt daemons" of its manual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from berth.errors import InvalidInput
@@ -45,39 +45,44 @@ class Choice:
                 raise InvalidInput(f"libvirt daemon: {name} {getattr(self, name)!r}; allowed: {', '.join(words)}")
 
 
-@dataclass
-class Units:
-    """The units of one plan; every list is in the order in which systemd is to be asked."""
+def daemon_plan(
+    unit_files: str, units: str, transport: str, flavour: str = "auto", listen_mode: str = "auto"
+) -> dict[str, Any]:
+    """Returns what the daemon of a host must look like and what of that it does not.
 
-    start: list[str] = field(default_factory=list)
-    stop: list[str] = field(default_factory=list)
-    mask: list[str] = field(default_factory=list)
-
-
-def daemon_plan(unit_files: str, transport: str, flavour: str = "auto", listen_mode: str = "auto") -> dict[str, Any]:
-    """Returns what the daemon of a host must look like.
-
-    `unit_files` is the output of `systemctl list-unit-files --no-legend --plain`. The plan, JSON-ready:
-    `flavour`, `listen_mode`; `daemon` (libvirtd or virtproxyd: the one that listens), `service` (its unit),
-    `configuration` (its file under /etc/libvirt), `uuid_configurations` (files that must carry the host's UUID source),
-    `options_variable` and `options` (for its defaults file; empty: the line must be absent), `port_socket` (the unit
-    that listens on the network, or empty), `start`, `stop`, `mask` and `unmask` (units).
-    Raises InvalidInput for a word that is not allowed, or a flavour the host does not have.
+    `unit_files` and `units` are the outputs of `systemctl list-unit-files` and `systemctl list-units --all`, both with
+    `--no-legend --plain`. The plan, JSON-ready: `flavour`, `listen_mode`; `daemon` (libvirtd or virtproxyd: the one
+    that listens), `service` (its unit), `configuration` (its file under /etc/libvirt), `uuid_configurations` (the files
+    that carry the host's UUID source), `options_variable` and `options` (of its defaults file; empty: the line must be
+    absent), `port_socket` (the unit that listens on the network, or empty); and, in the order in which systemd is to
+    be asked, `halt` (stop before anything changes), `disable`, `unmask`, `enable`, `mask` and `start`; `drift` (one
+    line for each unit that is not as planned). Raises InvalidInput for a word or a daemon that cannot be.
     """
     choice = Choice(transport, flavour, listen_mode)
-    states = unit_states(unit_files)
+    states, active = unit_states(unit_files), active_units(units)
     modular = _is_modular(choice.flavour, states)
-    daemon = "virtproxyd" if modular else "libvirtd"
+    daemon, other = ("virtproxyd", "libvirtd") if modular else ("libvirtd", "virtproxyd")
     listens = choice.listen_mode == "listen" or (
         choice.listen_mode == "auto" and states.get(f"{daemon}.socket", "").startswith("masked")
     )
-    units = _listening(daemon, choice.transport) if listens else _sockets(daemon, choice.transport)
-    if modular:
-        units.start[:0] = [f"{name}.socket" for name in DRIVERS]
-        units.stop = [*_own_sockets("libvirtd"), "libvirtd.service", *units.stop]
-    else:
-        units.stop += [f"{name}{end}" for name in (*DRIVERS, "virtproxyd") for end in (".socket", ".service")]
-    known = _known(states, daemon)
+    # A host without units is a dry run before the packages are there: the plan then names what they bring.
+    known = set(states) or {f"{daemon}.service", *_sockets(daemon)}
+    drivers = [f"{name}.{end}" for name in DRIVERS for end in ("service", "socket")]
+    foreign = [f"{other}.service", *_sockets(other), *([] if modular else drivers)]
+    port = "" if listens or choice.transport == "ssh" else f"{daemon}-{choice.transport}.socket"
+    wanted = [f"{daemon}.service"] if listens else [*([port] if port else []), *_local_sockets(daemon)]
+    # systemd does not enable a service whose own sockets (Also=) are masked, so they are masked after it.
+    enabled = states.get(f"{daemon}.service") in BOOTED
+    unmaskable = wanted if not listens else [] if enabled else _sockets(daemon)
+    plan = {
+        "halt": [f"{daemon}.service", *_sockets(daemon), *foreign, *(drivers if modular else [])],
+        "disable": [*foreign, *(unit for unit in _sockets(daemon) if not listens and unit not in wanted)],
+        "unmask": [unit for unit in unmaskable if states.get(unit, "").startswith("masked")],
+        "mask": _sockets(daemon) if listens else [],
+        "enable": [*wanted, f"{daemon}.service", *(drivers if modular else [])],
+        "start": [*([unit for unit in drivers if unit.endswith(".socket")] if modular else []), *wanted],
+    }
+    plan = {name: [unit for unit in dict.fromkeys(listed) if unit in known] for name, listed in plan.items()}
     return {
         "flavour": "modular" if modular else "monolithic",
         "listen_mode": "listen" if listens else "socket",
@@ -86,13 +91,17 @@ def daemon_plan(unit_files: str, transport: str, flavour: str = "auto", listen_m
         "configuration": f"{daemon}.conf",
         "uuid_configurations": [f"{daemon}.conf", *([f"{name}.conf" for name in DRIVERS] if modular else [])],
         "options_variable": f"{daemon.upper()}_ARGS",
-        "options": "--listen" if listens and choice.transport != "ssh" else "--timeout 0" if listens else "",
-        "port_socket": "" if listens or choice.transport == "ssh" else f"{daemon}-{choice.transport}.socket",
-        "start": [unit for unit in units.start if unit in known],
-        "stop": [unit for unit in units.stop if unit in known and unit not in units.mask],
-        "mask": units.mask,
-        "unmask": [] if listens else [unit for unit in units.start if states.get(unit, "").startswith("masked")],
+        "options": _options(listens, choice.transport),
+        "port_socket": port,
+        **plan,
+        "drift": _drift(plan, states, active),
     }
+
+
+def active_units(units: str) -> set[str]:
+    """Returns the active units of systemctl's plain list."""
+    rows = (line.split() for line in units.splitlines())
+    return {row[0] for row in rows if len(row) > 2 and row[2] == "active"}
 
 
 def unit_states(unit_files: str) -> dict[str, str]:
@@ -120,22 +129,27 @@ def _is_modular(flavour: str, states: Mapping[str, str]) -> bool:
     return has_modular
 
 
-def _own_sockets(daemon: str) -> list[str]:
-    return [f"{daemon}{end}" for end in ("-tls.socket", "-tcp.socket", "-admin.socket", "-ro.socket", ".socket")]
+def _local_sockets(daemon: str) -> list[str]:
+    return [f"{daemon}{end}" for end in (".socket", "-ro.socket", "-admin.socket")]
 
 
-def _sockets(daemon: str, transport: str) -> Units:
-    local = [f"{daemon}.socket", f"{daemon}-ro.socket", f"{daemon}-admin.socket"]
-    port = [] if transport == "ssh" else [f"{daemon}-{transport}.socket"]
-    others = [f"{daemon}-{name}.socket" for name in ("tls", "tcp") if name != transport]
-    return Units(start=[*local, *port], stop=others)
+def _sockets(daemon: str) -> list[str]:
+    return [*_local_sockets(daemon), f"{daemon}-tls.socket", f"{daemon}-tcp.socket"]
 
 
-def _listening(daemon: str, transport: str) -> Units:
-    return Units(start=[f"{daemon}.service"], mask=_own_sockets(daemon))
+def _options(listens: bool, transport: str) -> str:
+    """Returns the daemon's options. With socket units it must have no `--listen`: it would refuse to start."""
+    if not listens:
+        return ""
+    # Nothing starts a daemon without sockets again, so it must not end when idle.
+    return "--timeout 0" if transport == "ssh" else "--listen --timeout 0"
 
 
-def _known(states: Mapping[str, str], daemon: str) -> set[str]:
-    """Returns the units to name: those the host has; all of the daemon's when it has none yet (a dry run)."""
-    own = {*_own_sockets(daemon), f"{daemon}.service"}
-    return set(states) | ({*own} if f"{daemon}.service" not in states else set())
+def _drift(plan: Mapping[str, list[str]], states: Mapping[str, str], active: set[str]) -> list[str]:
+    found = [f"{unit} is not masked" for unit in plan["mask"] if not states.get(unit, "").startswith("masked")]
+    found += [f"{unit} is not enabled" for unit in plan["enable"] if states.get(unit) not in (*BOOTED, "static")]
+    found += [f"{unit} is not active" for unit in plan["start"] if unit not in active]
+    for unit in (*plan["disable"], *plan["mask"]):
+        if unit in active or states.get(unit) in BOOTED:
+            found.append(f"{unit} must not run")
+    return found

@@ -10,8 +10,9 @@ from typing import Any
 from berth.errors import InvalidInput, Problem
 
 
-def fleet_members(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Returns the hosts in order, each as name, address and certificate_name.
+def fleet_members(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the hosts in order, each as `name`, `address`, `certificate_name`, and the `names` and `addresses` that
+    its certificates carry: all from the inventory, but for the address where only the host itself could tell it.
 
     The address is `berth_migration_address`, else `ansible_host` if that is an address, else what the host said of its
     default route (only known of hosts in this run). Raises InvalidInput naming every host without one.
@@ -23,13 +24,29 @@ def fleet_members(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]
         if address is None:
             problems.append(Problem(f"host {name}", "no migration address is known"))
             continue
-        certificate_name = str(variables.get("berth_host_certificate_name") or name)
-        members.append({"name": name, "address": address, "certificate_name": certificate_name})
+        members.append(_member(name, address, variables))
     if problems:
         raise InvalidInput.from_problems(
             "the fleet", problems, hint="set berth_migration_address for them in the inventory, or run without --limit"
         )
     return members
+
+
+def _member(name: str, address: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    certificate_name = str(variables.get("berth_host_certificate_name") or name)
+    extra = [str(each) for each in variables.get("berth_host_certificate_names") or []]
+    said = [certificate_name, name, str(variables.get("ansible_host") or name), address, *extra]
+    addresses = [each for each in said if _is_address(each)]
+    return {
+        "name": name,
+        "address": address,
+        "certificate_name": certificate_name,
+        "names": list(dict.fromkeys(each for each in said if not _is_address(each))),
+        # Hosts behind forwarded ports share a loopback address: it names none of them.
+        "addresses": [
+            each for each in dict.fromkeys(addresses) if each == address or not ipaddress.ip_address(each).is_loopback
+        ],
+    }
 
 
 def migration_address(variables: Mapping[str, Any]) -> str | None:
@@ -47,3 +64,11 @@ def migration_address(variables: Mapping[str, Any]) -> str | None:
 def uri_host(address: str) -> str:
     """Returns an address as it stands in a URI: IPv6 in brackets."""
     return f"[{address}]" if ":" in address else address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

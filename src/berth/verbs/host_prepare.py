@@ -11,13 +11,13 @@ MADE_BY_THE_HOST = (NetworkKind.NAT, NetworkKind.ROUTED)
 
 
 def begin(call: Call) -> Outcome:
-    """Returns `networks`: the catalog's networks that libvirt makes on the hosts, as `berth.kvm.network` takes them.
+    """Returns `cloud` (its directory) and `networks`: those that libvirt makes, as `berth.kvm.network` takes them.
 
     Raises InvalidInput with every mistake of the catalog.
     """
     catalog = load_catalog(call.cloud.catalog_path)
     made = [each for each in catalog.networks.values() if each.kind in MADE_BY_THE_HOST]
-    return {"changed": False, "networks": [_definition(each) for each in made]}
+    return {"changed": False, "cloud": str(call.cloud.path), "networks": [_definition(each) for each in made]}
 
 
 def _definition(network: Network) -> dict[str, object]:
