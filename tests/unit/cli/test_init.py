@@ -228,3 +228,16 @@ def test_what_the_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_every_template_is_written() -> None:
     templates = {str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*") if path.is_file()}
     assert templates | {module.KEYPAIRS} == set(FILES.values())
+
+
+def test_every_setting_and_file_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs/cloud.md").read_text()
+    assert {field.name for field in fields(Settings) if f"`{field.name}`" not in text} == set()
+    top = {name.split("/")[0] for name in FILES} - {".gitignore", "README.md"}
+    assert {name for name in top if f"`{name}" not in text} == set()
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs/cloud.md").read_text()
+    kinds = [BerthError, *BerthError.__subclasses__(), *InvalidInput.__subclasses__()]
+    assert {kind.exit_code for kind in kinds if f"| {kind.exit_code} |" not in text} == set()
