@@ -15,6 +15,7 @@ from berth.ledger.rows import GuestRow, HostRow
 LOOPBACK = "127.0.0.1"
 SSH_PORT = 22
 CONNECT_TIMEOUT_S = 10
+FORWARD = "[%h]:%p"  # tokens of ssh_config(5): where the connection is to go
 # Networks whose addresses mean something only on the host itself.
 HIDDEN_KINDS = ("nat",)
 USER_KIND = "user"
@@ -33,12 +34,12 @@ class Jump:
 
     def argv(self, *, batch: bool) -> list[str]:
         """Returns the command that carries a connection to ssh's %h:%p through the host."""
-        argv = [self.executable, *self.arguments]
-        argv += ["-o", f"Port={self.port}"] if self.port else []
-        argv += ["-o", f"User={self.user}"] if self.user else []
-        argv += ["-o", f"IdentityFile={self.key_file}"] if self.key_file else []
-        argv += ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"] if batch else []
-        return [*argv, "-W", "[%h]:%p", self.host]
+        # The first value of an option counts. A shared connection would stay behind with our error output open.
+        options = {"ControlPath": "none", "Port": self.port, "User": self.user, "IdentityFile": self.key_file}
+        if batch:
+            options |= {"BatchMode": "yes", "ConnectTimeout": CONNECT_TIMEOUT_S}
+        words = [word for name, value in options.items() if value for word in ("-o", f"{name}={value}")]
+        return [self.executable, *words, *self.arguments, "-W", FORWARD, self.host]
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def ssh_options(route: Route, known_hosts: Path, *, batch: bool = False) -> list
     }
     if batch:
         options["BatchMode"] = "yes"
+        options["ControlPath"] = "none"
         options["ConnectTimeout"] = str(CONNECT_TIMEOUT_S)
     if route.jump:
         # Not ProxyJump: the jump would be made with the options of the guest instead of those of the host.
@@ -167,5 +169,4 @@ def _quoted(path: Path) -> str:
 
 def _proxy_command(argv: list[str]) -> str:
     # A shell reads it, after ssh has replaced its tokens; only those of -W are meant as such.
-    words = [word if word == "[%h]:%p" else shlex.quote(word.replace("%", "%%")) for word in argv]
-    return " ".join(f"'{word}'" if word == "[%h]:%p" else word for word in words)
+    return " ".join(f"'{word}'" if word == FORWARD else shlex.quote(word.replace("%", "%%")) for word in argv)

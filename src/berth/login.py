@@ -38,6 +38,11 @@ class Keyring:
     folder: Path
     identity: Path | None = None
 
+    @classmethod
+    def of(cls, cloud_path: Path, identity: Path | None = None) -> Keyring:
+        """Returns the keyring of the cloud in that folder."""
+        return cls(cloud_path / "runs" / "known_hosts", identity)
+
     def known_hosts(self, route: Route) -> Path:
         """Returns the file that holds this guest's host key and no other, written anew when it differs.
 

@@ -14,7 +14,7 @@ from berth.cli.context import CliContext
 if TYPE_CHECKING:
     from berth.access import Route
     from berth.cloud import Cloud
-    from berth.login import Keyring, Login
+    from berth.login import Login
 
 
 def ssh(
@@ -30,12 +30,12 @@ def ssh(
     """Open a shell in a guest, or run a command there. The exit status is that of the command."""
     from dataclasses import replace
 
-    from berth.login import become_ssh, ssh_argv
+    from berth.login import Keyring, become_ssh, ssh_argv
 
     context: CliContext = ctx.obj
     (route,) = guest_routes(context.cloud, [name], project)
     route = replace(route, user=user) if user else route
-    become_ssh(ssh_argv(route, keyring_of(context.cloud, identity), command or ()))
+    become_ssh(ssh_argv(route, Keyring.of(context.cloud.path, identity), command or ()))
 
 
 def wait_for_guests(
@@ -48,10 +48,10 @@ def wait_for_guests(
     on_login: Callable[[Login], None] | None = None,
 ) -> list[Login]:
     """Returns once a command has run in each guest. Raises HostFailed when that takes longer than `timeout_s`."""
-    from berth.login import raise_for_missing, wait_for_logins
+    from berth.login import Keyring, raise_for_missing, wait_for_logins
 
     routes = guest_routes(cloud, names, project)
-    logins = wait_for_logins(routes, keyring_of(cloud, identity), timeout_s=timeout_s, on_login=on_login)
+    logins = wait_for_logins(routes, Keyring.of(cloud.path, identity), timeout_s=timeout_s, on_login=on_login)
     raise_for_missing(logins, timeout_s)
     return logins
 
@@ -72,10 +72,3 @@ def guest_routes(cloud: Cloud, names: Sequence[str], project: str | None) -> lis
                 f"guest {guest.name}: it is on no host; it is {guest.vm_state}", hint=f"`berth show {guest.name}`"
             )
     return [guest_route(guest, hosts[str(guest.host)]) for guest in guests]
-
-
-def keyring_of(cloud: Cloud, identity: Path | None = None) -> Keyring:
-    """Returns where the cloud keeps its guests' host keys for ssh."""
-    from berth.login import Keyring
-
-    return Keyring(cloud.path / "runs" / "known_hosts", identity)

@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "start_guests": ("begin", "compare", "finish"),
     "host_prepare": ("begin",),
     "host_refresh": ("finish",),
+    "host_doctor": ("finish",),
     "image_pull": ("begin", "finish"),
     "log": ("begin",),
 }
