@@ -119,7 +119,7 @@ def _run(
 ) -> RunResult:
     from berth.runner import run_playbook
 
-    chosen = {"berth_hosts": ",".join(hosts)} if hosts else {}
+    chosen = {"berth_hosts": hosts} if hosts else {}
     with progress(title, quiet=context.debug) as observer:
         return run_playbook(context.cloud, playbook, {**variables, **chosen}, observer=observer, debug=context.debug)
 
