@@ -7,7 +7,9 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
 from berth.errors import InvalidInput, Problem
+from berth.placement.filters.base import Filter
 from berth.placement.fleet import Fleet
+from berth.placement.hints import hint_problems
 from berth.placement.model import GuestRequest, Policy, ServerGroup
 
 _LARGEST = 2**53
@@ -15,7 +17,7 @@ _AMOUNTS = {"vcpus": 1, "memory_mib": 1, "disk_gib": 0, "ephemeral_gib": 0, "swa
 _CLASSES = ("resources:VCPU", "resources:MEMORY_MB", "resources:DISK_GB")
 
 
-def check_requests(fleet: Fleet, requests: Sequence[GuestRequest]) -> None:
+def check_requests(fleet: Fleet, requests: Sequence[GuestRequest], filters: Sequence[Filter]) -> None:
     """Raises InvalidInput with every mistake in the requests; returns nothing when there is none."""
     problems = [*_uuid_problems(requests), *_group_problems(requests)]
     for request in requests:
@@ -24,6 +26,10 @@ def check_requests(fleet: Fleet, requests: Sequence[GuestRequest]) -> None:
             problems.extend(_name_problems(fleet, request))
         if request.extra_specs:
             problems.extend(_class_problems(request))
+        if request.hints:
+            problems.extend(Problem(_where(request), text) for text in hint_problems(request.hints))
+        if request.extra_specs or request.hints or request.image_properties:
+            problems.extend(_filter_problems(request, filters))
     if problems:
         raise InvalidInput.from_problems("placement request", problems)
 
@@ -62,6 +68,11 @@ def _class_problems(request: GuestRequest) -> Iterator[Problem]:
         text = request.extra_specs.get(key)
         if text is not None and not str(text).isdecimal():
             yield Problem(_where(request), f"extra spec {key}: found {text!r}, allowed: a whole number, 0 or more")
+
+
+def _filter_problems(request: GuestRequest, filters: Sequence[Filter]) -> list[Problem]:
+    texts = dict.fromkeys(text for rule in filters for text in rule.problems(request))
+    return [Problem(_where(request), text) for text in texts]
 
 
 def _group_problems(requests: Sequence[GuestRequest]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from berth.placement.choice import Choice
 from berth.placement.explain import explain
 from berth.placement.fleet import Fleet
 from berth.placement.model import GuestRequest
+from berth.placement.outcome import pins_on
 from berth.placement.pinning import NO_PINS, Pins
 from berth.placement.profile import Pipeline, Profile
 from berth.placement.report import Report
@@ -176,7 +177,7 @@ def place(
     are ranked as things stand once all guests have their place; none is the guest's own host.
     Raises InvalidInput with every mistake in the requests.
     """
-    check_requests(fleet, requests)
+    check_requests(fleet, requests, profile.pipeline.filters)
     view = View(fleet, now_s)
     batch = _Batch(view, profile, Choice(profile, requests, seed))
     keys = [shape_key(request) for request in requests]
@@ -190,7 +191,7 @@ def place(
             failed = index
             break
         row = batch.choice.pick(survivors)
-        pins = NO_PINS
+        pins = pins_on(view, row, request, profile.options)
         scores.append(survivors.score_of(row))
         rows.append(row)
         all_pins.append(pins)

@@ -109,16 +109,15 @@ def _amounts(facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "disk_mib_total": ("storage.disk_total_mib", storage.get("disk_total_mib")),
     }
     wrong = [f"{key} is {value!r}" for key, value in found.values() if not _is_amount(value)]
-    collected = facts.get("collected_at")
-    offset = facts.get("clock_offset_s") or 0.0
+    collected, offset = facts.get("collected_at"), facts.get("clock_offset_s") or 0.0
     if not _is_time(collected) or not _is_time(offset):
-        wrong.append(f"collected_at is {collected!r}, clock_offset_s {offset!r}")
+        return f"collected_at is {collected!r}, clock_offset_s {offset!r}", {}
+    amounts: dict[str, Any] = {"facts_at": float(collected) - float(offset)}
     if wrong:
-        return ", ".join(wrong), {"facts_at": float(collected) if _is_time(collected) else None}
-    amounts: dict[str, Any] = {field: value for field, (_, value) in found.items()}
+        return ", ".join(wrong), amounts
+    amounts.update({field: value for field, (_, value) in found.items()})
     free = storage.get("disk_free_mib")
     amounts["disk_free_mib_measured"] = free if _is_amount(free) else None
-    amounts["facts_at"] = float(collected) - float(offset)
     amounts["address"] = str((facts.get("migration") or {}).get("address") or "")
     return "", amounts
 

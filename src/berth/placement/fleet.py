@@ -90,6 +90,7 @@ class Fleet:
         self.names = [host.name for host in hosts]
         self.size = len(hosts)
         self._coded: dict[Hashable, Coded] = {}
+        self._numbers: dict[Hashable, Floats] = {}
         for name in (*_AMOUNTS, *_RATIOS):
             setattr(self, name, self._column(name))
         self.enabled: Mask = np.array([host.enabled for host in hosts], dtype=bool)
@@ -212,6 +213,13 @@ class Fleet:
         if found is None:
             sets = self._aggregate_sets
             found = self._coded["metadata"] = Coded(sets.codes, [_merged(members) for members in sets.values])
+        return found
+
+    def aggregate_numbers(self, key: str, number: Callable[[frozenset[str]], float]) -> Floats:
+        """Returns `number(values)` of one metadata key per host, computed once per key and function."""
+        found = self._numbers.get((key, number))
+        if found is None:
+            found = self._numbers[key, number] = self.aggregate_values(key).numbers(number)
         return found
 
     @cached_property

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from berth.placement.devices import NumaCell, PciDevice
+from berth.placement.numa_request import dedicated_count
 from berth.placement.pinning import NO_PINS, Pins
 from berth.units import MIB_PER_GIB
 
@@ -56,7 +58,9 @@ class Host:
     `*_used` is the sum of what is booked, without the reserve. `facts_at` is the controller's time of the
     facts, None when there never were any. `facts_problem` says why facts that are there cannot be used.
     `quarantined` is the reason for which nothing may be placed, even by force. `facts` is the JSON of
-    docs/data.md, section 1. Ratios are 4.0, 1.0 and 1.0 unless set, as Nova starts with.
+    docs/data.md, section 1. `supported_instances` are triples of architecture, hypervisor type and mode.
+    `numa_cells` and `pci_devices` are what guests may have of the host's. Ratios are 4.0, 1.0 and 1.0 unless
+    set, as Nova starts with.
     """
 
     name: str
@@ -88,6 +92,11 @@ class Host:
     num_io_ops: int = 0
     failed_builds: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    hypervisor_version: int | None = None
+    supported_instances: tuple[tuple[str, str, str], ...] = ()
+    traits: frozenset[str] = frozenset()
+    numa_cells: tuple[NumaCell, ...] = ()
+    pci_devices: tuple[PciDevice, ...] = ()
 
     @property
     def limits(self) -> Needs:
@@ -143,22 +152,31 @@ class GuestRequest:
     group: ServerGroup | None = None
     force_host: str | None = None
     ignore_hosts: tuple[str, ...] = ()
+    tried_hosts: tuple[str, ...] = ()
     destination: str | None = None
     current_host: str | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def disk_mib(self) -> int:
+        """Returns the flavor's disk to the MiB: root, ephemeral and swap."""
+        return (self.disk_gib + self.ephemeral_gib) * MIB_PER_GIB + self.swap_mib
+
+    @property
     def needs(self) -> Needs:
         """Returns what is booked: the flavor's amounts, or the extra specs' `resources:CLASS=n` where given.
 
-        Swap counts in whole GiB, as in Nova's DISK_GB. The specs were checked by `check_requests`.
+        Swap counts in whole GiB, as in Nova's DISK_GB. Dedicated CPUs are pinned, not booked as vCPUs.
+        The specs were checked by `check_requests`.
         """
         disk_gib = self.disk_gib + self.ephemeral_gib + -(-self.swap_mib // MIB_PER_GIB)
         specs = self.extra_specs
-        if not specs:
+        if not specs and not self.image_properties:
             return Needs(self.vcpus, self.memory_mib, disk_gib * MIB_PER_GIB)
         return Needs(
-            vcpus=int(specs.get("resources:VCPU", self.vcpus)),
+            vcpus=int(
+                specs.get("resources:VCPU", self.vcpus - dedicated_count(self.vcpus, specs, self.image_properties))
+            ),
             memory_mib=int(specs.get("resources:MEMORY_MB", self.memory_mib)),
             disk_mib=int(specs.get("resources:DISK_GB", disk_gib)) * MIB_PER_GIB,
         )

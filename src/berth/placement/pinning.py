@@ -12,8 +12,9 @@ from typing import Any
 class CellPins:
     """One guest cell on one host cell.
 
-    `cpus` maps the guest's CPU number to the host's CPU; empty when the cell's CPUs float over `cpuset`.
-    `page_size_kib` is None when the guest uses the host's ordinary memory and did not ask.
+    `guest_cpus` are all of the cell's CPUs. `cpus` maps those that are pinned to their host CPU; the others
+    float over `cpuset`. `blocked` are host CPUs that nobody else may be pinned to: the siblings of an isolated
+    guest's CPUs. `page_size_kib` is None when the guest did not ask for a size.
     """
 
     guest_cell: int
@@ -23,12 +24,12 @@ class CellPins:
     cpus: Mapping[int, int] = field(default_factory=dict)
     cpuset: tuple[int, ...] = ()
     page_size_kib: int | None = None
-    threads: int = 1
+    blocked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The outcome that the domain XML says: NUMA cells in guest order, and PCI addresses by alias.
+    """The outcome that the domain XML says: NUMA cells in guest order, and PCI addresses in the order asked for.
 
     `emulator_cpus` are the host CPUs of the emulator's threads where the policy is `isolate`.
     """
@@ -49,7 +50,7 @@ class Pins:
                     "cpus": {str(guest): host for guest, host in cell.cpus.items()},
                     "cpuset": list(cell.cpuset),
                     "page_size_kib": cell.page_size_kib,
-                    "threads": cell.threads,
+                    "blocked": list(cell.blocked),
                 }
                 for cell in self.cells
             ],
@@ -71,7 +72,7 @@ class Pins:
                 cpus={int(guest): int(host) for guest, host in cell.get("cpus", {}).items()},
                 cpuset=tuple(cell.get("cpuset", ())),
                 page_size_kib=cell.get("page_size_kib"),
-                threads=int(cell.get("threads", 1)),
+                blocked=tuple(cell.get("blocked", ())),
             )
             for cell in data.get("cells", ())
         )

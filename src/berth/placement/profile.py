@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from berth.placement.filters.base import Filter
-from berth.placement.registry import BUILT_IN, FIRST, Registry
+from berth.placement.pci import PciAlias
+from berth.placement.registry import BUILT_IN, FIRST, LAST, Registry
 from berth.placement.weighers.base import Weigher
 
 DAY_S = 24 * 3600.0
@@ -17,8 +18,11 @@ DAY_S = 24 * 3600.0
 DEFAULT_FILTERS = (
     "ComputeFilter",
     "AvailabilityZoneFilter",
+    "ComputeCapabilitiesFilter",
+    "ImagePropertiesFilter",
     "ServerGroupAntiAffinityFilter",
     "ServerGroupAffinityFilter",
+    "RetryFilter",
 )
 
 
@@ -28,6 +32,19 @@ class Options:
 
     facts_max_age_s: float = DAY_S
     default_availability_zone: str = "nova"
+    max_io_ops_per_host: int = 8
+    max_instances_per_host: int = 50
+    isolated_hosts: tuple[str, ...] = ()
+    isolated_images: tuple[str, ...] = ()
+    restrict_isolated_hosts_to_isolated_images: bool = True
+    aggregate_image_properties_isolation_namespace: str = ""
+    aggregate_image_properties_isolation_separator: str = "."
+    image_properties_default_architecture: str = ""
+    metrics_weight_setting: Mapping[str, float] = field(default_factory=dict)
+    metrics_required: bool = True
+    metrics_weight_of_unavailable: float = -10000.0
+    image_props_weight_setting: Mapping[str, float] = field(default_factory=dict)
+    pci_aliases: Mapping[str, PciAlias] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,14 +78,17 @@ class Profile:
     @cached_property
     def pipeline(self) -> Pipeline:
         """Returns the filters and weighers, made with this profile's options."""
-        first = tuple(kind(self.options) for kind in FIRST)
-        names = {kind.__name__ for kind in FIRST}
-        listed = tuple(self.registry.filters[name](self.options) for name in self.filters if name not in names)
-        weighers = tuple(self.registry.weighers[name](self.options) for name in self.weighers)
+        first, last = (tuple(kind(self.options) for kind in kinds) for kinds in (FIRST, LAST))
+        names = list(self.filters)
+        if self.options.metrics_required and self.options.metrics_weight_setting and "MetricsWeigher" in self.weighers:
+            names.append("MetricsFilter")
+        always = {kind.__name__ for kind in (*FIRST, *LAST)}
+        listed = [self.registry.filters[name](self.options) for name in dict.fromkeys(names) if name not in always]
+        weighers = [self.registry.weighers[name](self.options) for name in self.weighers]
         numbers = self.multipliers
         return Pipeline(
-            filters=(*first, *listed),
-            forced=first,
+            filters=(*first, *listed, *last),
+            forced=(*first, *last),
             weighers=tuple((w, float(numbers.get(w.multiplier_option, w.default_multiplier))) for w in weighers),
         )
 

@@ -7,32 +7,108 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from berth.errors import InvalidInput, Problem
+from berth.placement.filters.aggregate_core import AggregateCoreFilter
+from berth.placement.filters.aggregate_disk import AggregateDiskFilter
+from berth.placement.filters.aggregate_image_properties import AggregateImagePropertiesIsolation
+from berth.placement.filters.aggregate_instance_extra_specs import AggregateInstanceExtraSpecsFilter
+from berth.placement.filters.aggregate_io_ops import AggregateIoOpsFilter
+from berth.placement.filters.aggregate_multi_tenancy import AggregateMultiTenancyIsolation
+from berth.placement.filters.aggregate_num_instances import AggregateNumInstancesFilter
+from berth.placement.filters.aggregate_ram import AggregateRamFilter
+from berth.placement.filters.aggregate_type_affinity import AggregateTypeAffinityFilter
+from berth.placement.filters.all_hosts import AllHostsFilter
 from berth.placement.filters.availability_zone import AvailabilityZoneFilter
 from berth.placement.filters.base import Filter
 from berth.placement.filters.compute import ComputeFilter
+from berth.placement.filters.compute_capabilities import ComputeCapabilitiesFilter
+from berth.placement.filters.core import CoreFilter
+from berth.placement.filters.different_host import DifferentHostFilter
+from berth.placement.filters.disk import DiskFilter
 from berth.placement.filters.group_affinity import ServerGroupAffinityFilter
 from berth.placement.filters.group_anti_affinity import ServerGroupAntiAffinityFilter
+from berth.placement.filters.image_properties import ImagePropertiesFilter
+from berth.placement.filters.io_ops import IoOpsFilter
+from berth.placement.filters.isolated_hosts import IsolatedHostsFilter
+from berth.placement.filters.json_query import JsonFilter
+from berth.placement.filters.metrics import MetricsFilter
 from berth.placement.filters.named_hosts import NamedHosts
+from berth.placement.filters.num_instances import NumInstancesFilter
+from berth.placement.filters.numa_topology import NUMATopologyFilter
+from berth.placement.filters.pci_passthrough import PciPassthroughFilter
+from berth.placement.filters.ram import RamFilter
 from berth.placement.filters.resources import Resources
+from berth.placement.filters.retry import RetryFilter
+from berth.placement.filters.same_host import SameHostFilter
+from berth.placement.filters.simple_cidr_affinity import SimpleCIDRAffinityFilter
+from berth.placement.filters.traits import Traits
+from berth.placement.filters.type_affinity import TypeAffinityFilter
 from berth.placement.weighers.base import Weigher
+from berth.placement.weighers.build_failure import BuildFailureWeigher
 from berth.placement.weighers.cpu import CPUWeigher
+from berth.placement.weighers.cross_cell import CrossCellWeigher
 from berth.placement.weighers.disk import DiskWeigher
+from berth.placement.weighers.hypervisor_version import HypervisorVersionWeigher
+from berth.placement.weighers.image_properties import ImagePropertiesWeigher
+from berth.placement.weighers.io_ops import IoOpsWeigher
+from berth.placement.weighers.metrics import MetricsWeigher
+from berth.placement.weighers.num_instances import NumInstancesWeigher
+from berth.placement.weighers.pci import PCIWeigher
 from berth.placement.weighers.ram import RAMWeigher
+from berth.placement.weighers.soft_affinity import ServerGroupSoftAffinityWeigher
+from berth.placement.weighers.soft_anti_affinity import ServerGroupSoftAntiAffinityWeigher
 
-# Always on, in this order, before what a profile lists; a forced host meets only these.
-FIRST: tuple[type[Filter], ...] = (NamedHosts, ComputeFilter, Resources)
+# Always on, in this order: FIRST before what a profile lists, LAST after it. A forced host meets only these.
+FIRST: tuple[type[Filter], ...] = (NamedHosts, ComputeFilter, Resources, Traits)
+LAST: tuple[type[Filter], ...] = (NUMATopologyFilter, PciPassthroughFilter)
 
 FILTERS: tuple[type[Filter], ...] = (
-    ComputeFilter,
+    AggregateCoreFilter,
+    AggregateDiskFilter,
+    AggregateImagePropertiesIsolation,
+    AggregateInstanceExtraSpecsFilter,
+    AggregateIoOpsFilter,
+    AggregateMultiTenancyIsolation,
+    AggregateNumInstancesFilter,
+    AggregateRamFilter,
+    AggregateTypeAffinityFilter,
+    AllHostsFilter,
     AvailabilityZoneFilter,
-    ServerGroupAntiAffinityFilter,
+    ComputeFilter,
+    ComputeCapabilitiesFilter,
+    CoreFilter,
+    DifferentHostFilter,
+    DiskFilter,
     ServerGroupAffinityFilter,
+    ServerGroupAntiAffinityFilter,
+    ImagePropertiesFilter,
+    IoOpsFilter,
+    IsolatedHostsFilter,
+    JsonFilter,
+    MetricsFilter,
+    NumInstancesFilter,
+    NUMATopologyFilter,
+    PciPassthroughFilter,
+    RamFilter,
+    RetryFilter,
+    SameHostFilter,
+    SimpleCIDRAffinityFilter,
+    TypeAffinityFilter,
 )
 
 WEIGHERS: tuple[type[Weigher], ...] = (
     RAMWeigher,
     CPUWeigher,
     DiskWeigher,
+    IoOpsWeigher,
+    NumInstancesWeigher,
+    HypervisorVersionWeigher,
+    PCIWeigher,
+    BuildFailureWeigher,
+    ServerGroupSoftAffinityWeigher,
+    ServerGroupSoftAntiAffinityWeigher,
+    MetricsWeigher,
+    ImagePropertiesWeigher,
+    CrossCellWeigher,
 )
 
 

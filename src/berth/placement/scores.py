@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from berth.placement.aggregates import aggregate_numbers
 from berth.placement.filters.base import Reads
 from berth.placement.fleet import ALL, Floats, Mask
 from berth.placement.model import GuestRequest
@@ -182,18 +183,6 @@ def multiplier_of(view: View, weigher: Weigher, default: float) -> float | Float
     Several aggregates: the smallest; a value that is no number: the profile's, as in Nova.
     """
     option = weigher.multiplier_option
-    if option not in view.fleet.aggregate_keys:
+    if option not in view.fleet.aggregate_keys or (weigher.off_at_zero and default == 0.0):
         return weigher.sign * default
-    column = view.fleet.aggregate_values(option)
-    return weigher.sign * column.numbers(lambda values: smallest(values, default))
-
-
-def smallest(values: frozenset[str], default: float) -> float:
-    """Returns the smallest of the texts as a number; `default` for none, or when any is not a finite number."""
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        return default
-    if not numbers or not all(-float("inf") < number < float("inf") for number in numbers):
-        return default
-    return min(numbers)
+    return weigher.sign * aggregate_numbers(view.fleet, option, default)

@@ -7,6 +7,9 @@ import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from berth.placement.filters.base import Filter, Reads
 from berth.placement.fleet import ALL, Mask
 from berth.placement.model import GuestRequest
@@ -25,23 +28,47 @@ class Shape:
         self._seen = len(view.log)
         self._by_row: list[Filter] = []
         self._by_batch: list[Filter] = []
-        fixed = row_mask = None
-        for rule in pipeline.forced if request.force_host else pipeline.filters:
-            mask = rule.passes(view, request, ALL)
-            if mask is None:
-                continue
-            if rule.reads == Reads.FACTS:
-                fixed = _both(fixed, mask)
-            elif rule.reads == Reads.ROW:
-                self._by_row.append(rule)
-                row_mask = _both(row_mask, mask)
-            else:
-                self._by_batch.append(rule)
-        self._fixed = fixed
-        self._row_mask = row_mask
+        self._rules = pipeline.forced if request.force_host else pipeline.filters
+        self._fixed: Mask | None = None
+        self._row_mask: Mask | None = None
+        self._ask_all()
         self._mask = self._combined()
         self._batch_weighers = any(weigher.reads == Reads.BATCH for weigher, _ in pipeline.weighers)
         self.scores = Scores(view, request, self._mask, pipeline.weighers)
+
+    def _ask_all(self) -> None:
+        """Asks every filter about every row; the costly ones about the rows that are left."""
+        costly = []
+        for rule in self._rules:
+            reads = rule.reads_for(self._request)
+            if reads == Reads.BATCH:
+                if rule.passes(self._view, self._request, ALL) is not None:
+                    self._by_batch.append(rule)
+            elif rule.costly:
+                costly.append(rule)
+            else:
+                self._keep(rule, reads, rule.passes(self._view, self._request, ALL))
+        for rule in costly:
+            rows = self._left()
+            found = rule.passes(self._view, self._request, rows)
+            if found is None:
+                continue
+            mask = np.zeros(self._view.fleet.size, dtype=bool)
+            mask[rows] = found
+            self._keep(rule, Reads.ROW, mask)
+
+    def _keep(self, rule: Filter, reads: Reads, mask: Mask | None) -> None:
+        if mask is None:
+            return
+        if reads == Reads.FACTS:
+            self._fixed = _both(self._fixed, mask)
+        else:
+            self._by_row.append(rule)
+            self._row_mask = _both(self._row_mask, mask)
+
+    def _left(self) -> npt.NDArray[np.intp]:
+        mask = self._row_mask if self._fixed is None else _both(self._row_mask, self._fixed)
+        return np.arange(self._view.fleet.size) if mask is None else np.flatnonzero(mask)
 
     def _combined(self) -> Mask | None:
         mask = self._fixed
@@ -110,6 +137,7 @@ def shape_key(request: GuestRequest) -> Hashable:
         None if request.group is None else request.group.name,
         request.force_host,
         request.ignore_hosts,
+        request.tried_hosts,
         request.destination,
         request.current_host,
         _frozen(request.hints),

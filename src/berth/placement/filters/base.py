@@ -32,9 +32,11 @@ class Filter(abc.ABC):
     `passes` returns the mask of `rows`, or None when the request does not concern this filter (all pass).
     `reasons` tells why it refused one row, with numbers; it is asked only when somebody wants to know.
     Both depend on their arguments alone. A filter is made once per profile, with its options.
+    `problems` names the mistakes in a request that this filter would stumble over: the batch is refused then.
     """
 
     reads: ClassVar[Reads] = Reads.ROW
+    costly: ClassVar[bool] = False  # asked only about rows that every other filter passes
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -43,6 +45,14 @@ class Filter(abc.ABC):
     def name(self) -> str:
         """Returns the name that profiles and reports use."""
         return type(self).__name__
+
+    def reads_for(self, request: GuestRequest) -> Reads:
+        """Returns what the verdict on this request depends on; `reads` unless a filter knows better."""
+        return self.reads
+
+    def problems(self, request: GuestRequest) -> tuple[str, ...]:
+        """Returns what is wrong with the request, as far as this filter reads it."""
+        return ()
 
     @abc.abstractmethod
     def passes(self, view: View, request: GuestRequest, rows: Rows) -> Mask | None:
@@ -55,6 +65,8 @@ class Filter(abc.ABC):
 
 class HostFilter(Filter):
     """A filter in Nova's shape, one host at a time, lifted to a mask. Costs a call per host."""
+
+    costly = True
 
     @abc.abstractmethod
     def host_passes(self, host: Host, request: GuestRequest) -> Reason | None:

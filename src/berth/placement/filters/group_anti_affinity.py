@@ -23,11 +23,12 @@ class ServerGroupAntiAffinityFilter(Filter):
         group = request.group
         if group is None or group.policy != Policy.ANTI_AFFINITY:
             return None
+        members, most = view.members_by_row(group), group.max_server_per_host
+        home = view.fleet.row_of.get(request.current_host or "")
+        if not isinstance(rows, slice):
+            return np.array([members[int(row)] < most or int(row) == home for row in rows], dtype=bool)
         mask = np.ones(view.fleet.size, dtype=bool)
-        for row, members in view.members_by_row(group).items():
-            mask[row] = members < group.max_server_per_host
-        if request.current_host in view.fleet.row_of:
-            mask[view.fleet.row_of[request.current_host]] = True
+        mask[[row for row, count in members.items() if count >= most and row != home]] = False
         return mask[rows]
 
     def reasons(self, view: View, request: GuestRequest, row: int) -> tuple[Reason, ...]:

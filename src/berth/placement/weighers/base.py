@@ -30,6 +30,8 @@ class Weigher(abc.ABC):
     multiplier_option: ClassVar[str]
     default_multiplier: ClassVar[float] = 1.0
     sign: ClassVar[float] = 1.0  # -1.0: the multiplier is given as a positive number and applied negated
+    least_multiplier: ClassVar[float | None] = None  # what a profile may not go below
+    off_at_zero: ClassVar[bool] = False  # a profile's 0 holds against an aggregate's multiplier
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from berth.placement.aggregates import aggregate_numbers
+from berth.placement.filters.disk import DiskFilter
+from berth.placement.fleet import Floats, Rows
+from berth.placement.view import View
+
+
+class AggregateDiskFilter(DiskFilter):
+    """DiskFilter with the aggregates' metadata `disk_allocation_ratio` in place of the host's.
+
+    The smallest of several counts; one that is no number makes them all count for nothing.
+    """
+
+    def ratio(self, view: View, rows: Rows) -> float | Floats:
+        """Returns the allocation ratio, per row."""
+        return aggregate_numbers(view.fleet, "disk_allocation_ratio", view.fleet.disk_allocation_ratio, rows)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scheduler hints of a request, read by the filters that know them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+KNOWN = ("different_host", "same_host", "build_near_host_ip", "cidr", "query")
+
+
+def guests_in(hints: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Returns the guests' UUIDs of a hint that is one of them or a list; empty without it."""
+    value = hints.get(name)
+    if not value:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(part) for part in value)
+
+
+def network_in(hints: Mapping[str, Any]) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Returns the network of `build_near_host_ip` and `cidr` (default /24), None without the hint.
+
+    Raises ValueError when they are no network.
+    """
+    address = hints.get("build_near_host_ip")
+    if not address:
+        return None
+    length = str(hints.get("cidr", "/24")).removeprefix("/")
+    return ipaddress.ip_network(f"{address}/{length}", strict=False)
+
+
+def hint_problems(hints: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what is wrong with the hints, but for what a filter reads further."""
+    for name, value in hints.items():
+        if name not in KNOWN:
+            yield f"unknown hint {name!r}; known: {', '.join(KNOWN)}"
+        elif name in ("different_host", "same_host") and not _is_names(value):
+            yield f"hint {name}: found {value!r}, allowed: a guest's UUID or a list of them"
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value))
+
+
+def zone_and_host(text: str) -> tuple[str | None, str | None]:
+    """Returns the zone and the forced host of "ZONE", "ZONE:HOST" or ":HOST", as Nova's availability_zone has it."""
+    zone, _, host = text.partition(":")
+    return zone.strip() or None, host.strip() or None

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hint `query`: a condition on hosts as a JSON list in prefix notation.
+
+    ["and", [">=", "$free_ram_mb", 1024], ["in", "$hypervisor_hostname", "c1", "c2"]]
+
+Operators: = < > in <= >= not or and. A comparison holds for the first operand against all others, `in` when the
+first is among them. "$a" is a host's attribute, "$a.b" what is in it; an operand without a value is left out, and
+a comparison of fewer than two operands is false. `not` holds when any of its operands is false. Source:
+nova/scheduler/filters/json_filter.py, release 34.0.0; there a nested `not` is always true, and an unknown
+operator or a comparison of a number with a text ends the request in an error.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from berth.placement.attributes import NAMES, attribute
+from berth.placement.view import View
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+_JOINS = ("in", "not", "or", "and")
+_DEEPEST = 32
+
+
+def parse_query(hint: Any) -> list[Any]:
+    """Returns the query of a hint that is JSON text or a list already; empty for none."""
+    found = json.loads(hint) if isinstance(hint, str) and hint.strip() else hint
+    return list(found) if found else []
+
+
+def problems_in(hint: Any) -> tuple[str, ...]:
+    """Returns every mistake in the hint."""
+    try:
+        query = parse_query(hint)
+    except (ValueError, TypeError) as error:
+        return (f"hint query: no JSON list: {error}",)
+    return tuple(f"hint query: {problem}" for problem in _problems(query, 0))
+
+
+def _problems(query: Any, depth: int) -> Iterator[str]:
+    if not query:
+        return
+    if depth > _DEEPEST:
+        yield f"more than {_DEEPEST} levels deep"
+        return
+    word, *operands = query
+    if not isinstance(word, str) or (word not in _COMPARISONS and word not in _JOINS):
+        yield f"unknown operator {word!r}; known: {' '.join((*_COMPARISONS, *_JOINS))}"
+    for operand in operands:
+        if isinstance(operand, list):
+            yield from _problems(operand, depth + 1)
+        elif isinstance(operand, dict):
+            yield f"a map is no operand: {operand}"
+        elif isinstance(operand, str) and operand.startswith("$") and operand[1:].split(".")[0] not in NAMES:
+            yield f"unknown attribute {operand}; known: {', '.join(sorted(NAMES))}"
+
+
+def answer(query: list[Any], view: View, row: int) -> bool:
+    """Returns whether the host meets the query."""
+    if not query:
+        return True
+    word, *rest = query
+    operands = [value for value in (_value(operand, view, row) for operand in rest) if value is not None]
+    if word == "not":
+        return any(not value for value in operands)
+    if word == "or":
+        return any(operands)
+    if word == "and":
+        return all(operands)
+    if len(operands) < 2:
+        return False
+    first, *others = operands
+    if word == "in":
+        return first in others
+    try:
+        return all(_COMPARISONS[word](first, other) for other in others)
+    except TypeError:
+        return False
+
+
+def _value(operand: Any, view: View, row: int) -> Any:
+    if isinstance(operand, list):
+        return answer(operand, view, row)
+    if not isinstance(operand, str):
+        return operand
+    if operand.startswith("$"):
+        return attribute(view, row, operand[1:].split("."))
+    return operand or None
+
+
+def words_of(query: list[Any], view: View, row: int) -> dict[str, Any]:
+    """Returns what the host answers to each `$` word of the query."""
+    found: dict[str, Any] = {}
+    for operand in query[1:]:
+        if isinstance(operand, list):
+            found.update(words_of(operand, view, row))
+        elif isinstance(operand, str) and operand.startswith("$"):
+            found[operand] = _value(operand, view, row)
+    return found
