@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterator, List, Optional
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.berth.kvm.plugins.module_utils import image_qemu
-from ansible_collections.berth.kvm.plugins.module_utils.image_failure import HOST, REQUEST, ImageFailure
+from ansible_collections.berth.kvm.plugins.module_utils.image_failure import HOST, REQUEST, ImageFailure, ImageRefused
 from ansible_collections.berth.kvm.plugins.module_utils.image_fetch import Order, fetch, fetch_text, file_digest
 from ansible_collections.berth.kvm.plugins.module_utils.image_format import GIB, ImageFacts, inspect
 from ansible_collections.berth.kvm.plugins.module_utils.image_part import NOTE_SUFFIX, require_space
@@ -225,7 +225,17 @@ def _take_over(path: str, image: Image, item: Dict[str, Any]) -> bool:
         return False
     if not stat.S_ISREG(found.st_mode):
         raise ImageFailure(HOST, "io", f"{path}: must be a regular file; remove what is there")
-    item.update(_sizes(_inspect(path, image)))
+    try:
+        item.update(_sizes(_inspect(path, image)))
+    except ImageRefused as refused:
+        if refused.reasons == ("virtual_size",):
+            raise
+        # It passed when it came, so it is this host's copy that is not what it was.
+        raise ImageFailure(
+            HOST,
+            "damaged",
+            f"{path}: {refused.message}; remove it with state: absent and its digest, then pull it again",
+        ) from refused
     return True
 
 

@@ -103,12 +103,13 @@ def file_digest(path: str, algorithm: str = "sha256") -> Digest:
 
 
 def _bring(order: Order, part: PartFile) -> None:
+    if order.policy is not None:
+        order.policy.check(order.source)
     if part.is_complete():
         return
     if order.policy is None:
         _copy(order, part)
         return
-    order.policy.check(order.source)
     waits = list(RETRY_WAITS_S)
     while not part.is_complete():
         before = part.size

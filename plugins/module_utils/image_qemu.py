@@ -12,6 +12,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.image_failure import HOS
 from ansible_collections.berth.kvm.plugins.module_utils.image_format import ImageFacts
 
 ADDRESS_SPACE_BYTES = 1024**3
+SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 CPU_S = 60
 WALL_S = 600
 # qemu-img(1), "check": 0 sound, 2 corrupt, 3 leaked clusters, which only waste space.
@@ -72,7 +73,7 @@ def _run(command: List[str]) -> "subprocess.CompletedProcess[bytes]":
             capture_output=True,
             timeout=WALL_S,
             check=False,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "LC_ALL": "C"},
+            env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
             preexec_fn=_limit,
         )
     except FileNotFoundError as error:
