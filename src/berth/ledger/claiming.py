@@ -9,14 +9,17 @@ from berth.errors import Conflict
 from berth.ledger.model import GroupPolicy
 from berth.ledger.rows import Claim, GroupRow, Member, Usage
 
+# Project and name.
+GroupKey = tuple[str, str]
+
 _AMOUNTS = (("vcpus", ""), ("memory_mib", " MiB"), ("disk_mib", " MiB"))
 
 
 class ClaimRefused(Conflict):
     """Claims that do not hold any more: another run was faster. Place again.
 
-    `data` has `refused`, one map per claim: guest_uuid, host, reason (host, vcpus, memory_mib, disk_mib or group),
-    message, and for amounts have and need.
+    `data` has `refused`, one map per claim: guest_uuid, host, reason (host, generation, vcpus, memory_mib, disk_mib
+    or group), message, and for amounts have and need.
     """
 
     @classmethod
@@ -31,14 +34,22 @@ class ClaimRefused(Conflict):
         )
 
 
-def refused_hosts(quarantine: Mapping[str, str], claims: Iterable[Claim]) -> list[dict[str, object]]:
-    """Returns one entry per claim on a host that is unknown or in quarantine. `quarantine`: host -> why, or nothing."""
+def refused_hosts(hosts: Mapping[str, tuple[str, int]], claims: Iterable[Claim]) -> list[dict[str, object]]:
+    """Returns one entry per claim on a host that is unknown, in quarantine or not as it was when it was looked at.
+
+    `hosts` maps a host to why it is in quarantine (or nothing) and to its generation.
+    """
     refused = []
     for claim in claims:
-        if claim.host not in quarantine:
+        if claim.host not in hosts:
             refused.append(_refusal(claim, "host", f"no host {claim.host}"))
-        elif quarantine[claim.host]:
-            refused.append(_refusal(claim, "host", f"host {claim.host} is in quarantine: {quarantine[claim.host]}"))
+            continue
+        quarantine, generation = hosts[claim.host]
+        if quarantine:
+            refused.append(_refusal(claim, "host", f"host {claim.host} is in quarantine: {quarantine}"))
+        if claim.generation not in (None, generation):
+            message = f"host {claim.host}: generation {generation}, it was {claim.generation} when it was looked at"
+            refused.append(_refusal(claim, "generation", message))
     return refused
 
 
@@ -62,20 +73,22 @@ def refused_amounts(usage: Mapping[str, Usage], claims: Iterable[Claim]) -> list
 
 
 def refused_members(
-    groups: Mapping[str, GroupRow], members: Mapping[str, Sequence[Member]], claims: Iterable[Claim]
+    groups: Mapping[str, GroupRow], members: Mapping[GroupKey, Sequence[Member]], claims: Iterable[Claim]
 ) -> list[dict[str, object]]:
     """Returns one entry per claim that breaks the policy of its guest's group, the claims taken one after the other.
 
-    `groups` maps a guest uuid to its group; `members` maps a group's name to the claims its members hold.
+    `groups` maps a guest uuid to its group; `members` maps a group's project and name to the
+    claims its members hold.
     """
-    held = {name: list(rows) for name, rows in members.items()}
+    held = {key: list(rows) for key, rows in members.items()}
     refused = []
     for claim in claims:
         group = groups.get(claim.guest_uuid)
         if group is None:
             continue
-        others = [row.host for row in held.setdefault(group.name, []) if row.guest_uuid != claim.guest_uuid]
-        held[group.name].append(Member(claim.guest_uuid, claim.host))
+        rows = held.setdefault((group.project, group.name), [])
+        others = [row.host for row in rows if row.guest_uuid != claim.guest_uuid]
+        rows.append(Member(claim.guest_uuid, claim.host))
         message = _broken(group, others, claim.host)
         if message:
             refused.append(_refusal(claim, "group", message))

@@ -37,6 +37,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What the guests of a project may use in all; None is unlimited. `metadata_items` is per guest."""
+
+    guests: int | None = None
+    vcpus: int | None = None
+    memory_mib: int | None = None
+    disk_mib: int | None = None
+    server_groups: int | None = None
+    metadata_items: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HostUpdate:
     """What a refresh learnt of one host. `facts` is None for a host that did not answer: the old facts stay.
 
@@ -56,6 +68,7 @@ class HostRow:
     """A host. `facts` is docs/data.md's section 1 as collected at `facts_at` (the controller's clock).
 
     `quarantine` says why a host is refused until an operator accepts it: it came back with another machine id.
+    `generation` grows with every change of the claims here. `failure_score` counts failed builds as of `failure_at`.
     """
 
     name: str
@@ -71,6 +84,9 @@ class HostRow:
     groups: tuple[str, ...]
     variables: Json
     access: Json
+    generation: int = 0
+    failure_score: float = 0.0
+    failure_at: float | None = None
 
     @property
     def usable(self) -> bool:
@@ -121,6 +137,9 @@ class GuestRow:
     deleted_at: float | None
     metadata: Json
     plan: Json
+    lock_reason: str | None = None
+    locked_by: str | None = None
+    locked_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +147,8 @@ class Claim:
     """Resources of one guest to book on one host, refused when all claims there would exceed `limits`.
 
     `limits` is what guests of the ledger may use in all (capacity x ratio, less reserves and foreign domains).
-    `ports` is how many TCP ports of the host the guest needs for user-mode forwards.
+    `ports` is how many TCP ports of the host the guest needs for user-mode forwards. With `generation` the claim is
+    also refused when the host's claims changed since that generation was read.
     """
 
     guest_uuid: str
@@ -136,6 +156,7 @@ class Claim:
     resources: Resources
     limits: Resources
     ports: int = 0
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +202,14 @@ class AddressRow:
 class BootRecord:
     """Everything one boot books, in one transaction.
 
-    `reserved_macs` are in use by domains that are not ours: from the hosts' facts.
+    `reserved_macs` are in use by domains that are not ours: from the hosts' facts. `quota` is of the guests' project.
     """
 
     guests: tuple[NewGuest, ...]
     claims: tuple[Claim, ...] = ()
     addresses: tuple[AddressWish, ...] = ()
     reserved_macs: frozenset[str] = frozenset()
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from berth.ledger.model import Outcome
 from berth.ledger.owner import Owner, proof_of_death
 from berth.ledger.rows import ActionRequest, ActionRow, Begun
 from berth.ledger.store_base import Store, values_of
-from berth.ledger.tables import actions, holds, select_rows, steps
+from berth.ledger.tables import actions, guests, holds, select_rows, steps
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class ActionStore(Store):
     def begin_action(self, request: ActionRequest, owner: Owner) -> Begun:
         """Returns the action that may work on these guests now: a new one, or the same request that a dead run began.
 
-        Other actions of dead runs lose these guests. Raises Busy, naming every holder, when one is not proved dead.
+        Other actions of dead runs lose these guests. Raises Busy, naming every holder, when one is not proved dead,
+        and Conflict for guests that are locked.
         """
         keys = sorted({(request.project, name.casefold()) for name in request.names})
         with self._database.write() as connection:
             at = self._clock()
+            _refuse_locked(connection, keys)
             holders = _holders(connection, keys)
             _refuse_live(holders, at)
             same = next((holder.action for holder in holders if _is_same(holder, request)), None)
@@ -113,6 +115,25 @@ def _holders(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[_H
         names[action_id] = (*names.get(action_id, ()), name)
     rows = [action_row(connection, action_id) for action_id in names]
     return [_Holder(row, names[row.id], proof_of_death(Owner(**row.owner))) for row in rows]
+
+
+def _refuse_locked(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
+    query = (
+        select(guests.c.name, guests.c.locked_by, guests.c.lock_reason)
+        .where(tuple_(guests.c.project, guests.c.name_key).in_(keys), guests.c.lock_reason.is_not(None))
+        .where(guests.c.deleted_at.is_(None))
+        .order_by(guests.c.name)
+    )
+    rows = list(connection.execute(query))
+    if rows:
+        lines = tuple(
+            f"guest {row.name} is locked by {row.locked_by}: {row.lock_reason or 'no reason'}" for row in rows
+        )
+        raise Conflict(
+            lines[0] if len(lines) == 1 else f"{len(lines)} guests are locked",
+            details=() if len(lines) == 1 else lines,
+            hint=f"if that is over: `berth unlock {' '.join(row.name for row in rows)}`",
+        )
 
 
 def _refuse_live(holders: Sequence[_Holder], at: float) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select, tuple_
 
 from berth.errors import BerthError, Conflict
+from berth.ledger import quota
 from berth.ledger.addressing import guest_mac, lowest_free, plain_address, plain_mac
-from berth.ledger.claiming import ClaimRefused, refused_amounts, refused_hosts, refused_members
+from berth.ledger.claiming import ClaimRefused, GroupKey, refused_amounts, refused_hosts, refused_members
 from berth.ledger.model import PowerState, TaskState, VmState
 from berth.ledger.rows import (
     AddressRow,
@@ -23,7 +24,7 @@ from berth.ledger.rows import (
 )
 from berth.ledger.store_actions import open_action
 from berth.ledger.store_base import Store, values_of
-from berth.ledger.store_guests import release, rows_by_uuid
+from berth.ledger.store_guests import release, rows_by_uuid, used_by_project
 from berth.ledger.store_hosts import usage_by_host
 from berth.ledger.tables import addresses, claims, guests, holds, hosts, ports, select_rows, server_groups
 
@@ -38,11 +39,12 @@ class BootStore(Store):
         """Records new guests as BUILDING with all they need, or nothing of it. Returns what they were given.
 
         Raises Conflict when the action is over, does not hold the names, or a name, address or MAC is taken (every one
-        that is); ClaimRefused when claims do not hold.
+        that is); QuotaExceeded; ClaimRefused when claims do not hold.
         """
         with self._database.write() as connection:
             action = open_action(connection, action_id)
             _check_names(connection, action_id, boot.guests)
+            _check_quota(connection, boot)
             at = self._clock()
             rows = [_guest_values(guest, action_id, action.request_id, at) for guest in boot.guests]
             if rows:
@@ -109,6 +111,15 @@ def _check_names(connection: Connection, action_id: str, new: Sequence[NewGuest]
         raise _taken(lines, "take another name, or delete it first: `berth delete NAME`")
 
 
+def _check_quota(connection: Connection, boot: BootRecord) -> None:
+    """Raises QuotaExceeded when the guests would take their project past the boot's quota."""
+    if boot.quota is None:
+        return
+    for project in sorted({guest.project for guest in boot.guests}):
+        mine = [guest for guest in boot.guests if guest.project == project]
+        quota.check(boot.quota, project, used_by_project(connection, project), mine)
+
+
 def _book_addresses(connection: Connection, boot: BootRecord) -> tuple[AddressRow, ...]:
     """Returns the interfaces, inserted. Certain addresses and MACs go first, so that nobody else is given them."""
     macs = set(connection.execute(select(addresses.c.mac)).scalars())
@@ -159,9 +170,9 @@ def _book_claims(connection: Connection, wanted: Sequence[Claim], at: float) -> 
     """Returns guest uuid -> ports, the claims inserted. Raises ClaimRefused with every claim that does not hold."""
     groups, members = _groups_of(connection, [claim.guest_uuid for claim in wanted])
     names = {claim.host for claim in wanted}
-    query = select(hosts.c.name, hosts.c.quarantine).where(hosts.c.name.in_(names))
-    quarantine = {name: text for name, text in connection.execute(query)}
-    refused = refused_hosts(quarantine, wanted)
+    query = select(hosts.c.name, hosts.c.quarantine, hosts.c.generation).where(hosts.c.name.in_(names))
+    known = {name: (quarantine, generation) for name, quarantine, generation in connection.execute(query)}
+    refused = refused_hosts(known, wanted)
     refused += refused_amounts(usage_by_host(connection, names), wanted)
     refused += refused_members(groups, members, wanted)
     if refused:
@@ -175,6 +186,7 @@ def _book_claims(connection: Connection, wanted: Sequence[Claim], at: float) -> 
         connection.execute(guests.update().where(guests.c.uuid == claim.guest_uuid).values(host=claim.host))
         if claim.ports:
             given[claim.guest_uuid] = _book_ports(connection, claim)
+    connection.execute(hosts.update().where(hosts.c.name.in_(names)).values(generation=hosts.c.generation + 1))
     return given
 
 
@@ -192,8 +204,10 @@ def _book_ports(connection: Connection, claim: Claim) -> tuple[int, ...]:
     return tuple(free)
 
 
-def _groups_of(connection: Connection, uuids: Sequence[str]) -> tuple[dict[str, GroupRow], dict[str, list[Member]]]:
-    """Returns guest uuid -> its group, and group name -> claims of its members, for the groups of these guests."""
+def _groups_of(
+    connection: Connection, uuids: Sequence[str]
+) -> tuple[dict[str, GroupRow], dict[GroupKey, list[Member]]]:
+    """Returns guest uuid -> its group, and group -> claims of its members, for the groups of these guests."""
     rows = rows_by_uuid(connection, uuids).values()
     wanted = {(row.project, row.server_group) for row in rows if row.server_group}
     if not wanted:
@@ -203,7 +217,7 @@ def _groups_of(connection: Connection, uuids: Sequence[str]) -> tuple[dict[str, 
     )
     known = {(row.project, row.name): GroupRow(*row) for row in connection.execute(query)}
     groups = {row.uuid: known[key] for row in rows if (key := (row.project, row.server_group or "")) in known}
-    members = {name: members_of(connection, project, name) for project, name in known}
+    members = {key: members_of(connection, *key) for key in known}
     return groups, members
 
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection, func, select
+
 from berth.errors import Conflict
 from berth.ledger.model import GroupPolicy
-from berth.ledger.rows import GroupRow, Member
+from berth.ledger.quota import QuotaExceeded
+from berth.ledger.rows import GroupRow, Member, Quota
 from berth.ledger.store_base import Store, not_found, values_of
 from berth.ledger.store_boot import members_of
 from berth.ledger.tables import select_rows, server_groups
@@ -14,12 +17,21 @@ from berth.ledger.tables import select_rows, server_groups
 class GroupStore(Store):
     """The ledger's server groups."""
 
-    def ensure_group(self, project: str, name: str, policy: GroupPolicy, max_server_per_host: int = 1) -> GroupRow:
-        """Returns the group, made if there was none. Raises Conflict when it has another policy."""
+    def ensure_group(
+        self,
+        project: str,
+        name: str,
+        policy: GroupPolicy,
+        max_server_per_host: int = 1,
+        *,
+        quota: Quota | None = None,
+    ) -> GroupRow:
+        """Returns the group, made if there was none. Raises Conflict when it has another policy, QuotaExceeded."""
         here = (server_groups.c.project == project) & (server_groups.c.name == name)
         with self._database.write() as connection:
             found = connection.execute(select_rows(server_groups, GroupRow).where(here)).one_or_none()
             if found is None:
+                _check_quota(connection, project, quota)
                 row = GroupRow(project, name, GroupPolicy(policy), max_server_per_host, self._clock())
                 connection.execute(server_groups.insert(), values_of(row))
                 return row
@@ -51,3 +63,17 @@ class GroupStore(Store):
         """Returns the guests of a group that hold a claim, and where. Empty for a group there is not."""
         with self._database.read() as connection:
             return members_of(connection, project, name)
+
+
+def _check_quota(connection: Connection, project: str, quota: Quota | None) -> None:
+    if quota is None or quota.server_groups is None:
+        return
+    mine = select(func.count()).select_from(server_groups).where(server_groups.c.project == project)
+    used = connection.execute(mine).scalar_one()
+    if used >= quota.server_groups:
+        exceeded = {"amount": "server_groups", "limit": quota.server_groups, "used": used, "need": 1}
+        raise QuotaExceeded(
+            f"project {project}: has {used} server groups, allowed: {quota.server_groups}",
+            hint="use a group that is there, or raise the project's quota",
+            data={"exceeded": [exceeded]},
+        )

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from berth.errors import Conflict
 from berth.ledger.model import VmState, check_transition
-from berth.ledger.rows import AddressRow, ClaimRow, GuestResult, GuestRow, Json, StateChange
+from berth.ledger.rows import AddressRow, ClaimRow, GuestResult, GuestRow, Json, StateChange, Usage
 from berth.ledger.store_base import Store, not_found
-from berth.ledger.tables import addresses, claims, guests, ports, select_rows
+from berth.ledger.tables import addresses, claims, guests, hosts, ports, select_rows
 
 _GUEST_HINT = "`berth list` shows the guests"
 
@@ -56,6 +56,22 @@ class GuestStore(Store):
         """Returns a guest, gone or not. Raises NotFound."""
         with self._database.read() as connection:
             return rows_by_uuid(connection, [uuid])[uuid]
+
+    def guests_by_uuid(self, uuids: Collection[str]) -> list[GuestRow]:
+        """Returns these guests in the order asked for, gone or not. Raises NotFound unless every one is recorded."""
+        with self._database.read() as connection:
+            rows = rows_by_uuid(connection, uuids)
+        return [rows[uuid] for uuid in uuids]
+
+    def guest_uuids(self) -> set[str]:
+        """Returns the UUIDs of every guest there ever was: a domain with another one is not of this ledger."""
+        with self._database.read() as connection:
+            return set(connection.execute(select(guests.c.uuid)).scalars())
+
+    def project_usage(self, project: str) -> Usage:
+        """Returns what the guests of a project use, by what they were booted with, wherever they are."""
+        with self._database.read() as connection:
+            return used_by_project(connection, project)
 
     def claims_of(self, uuids: Collection[str]) -> list[ClaimRow]:
         """Returns the claims of these guests."""
@@ -121,6 +137,20 @@ class GuestStore(Store):
             release(connection, uuids)
             connection.execute(guests.update().where(guests.c.uuid.in_(uuids)).values(host=None))
 
+    def lock_guests(self, uuids: Collection[str], *, by: str, reason: str) -> None:
+        """Keeps verbs away from guests until they are unlocked. A lock that is there is replaced. Raises NotFound."""
+        with self._database.write() as connection:
+            rows_by_uuid(connection, uuids)
+            values = {"lock_reason": reason, "locked_by": by, "locked_at": self._clock()}
+            connection.execute(guests.update().where(guests.c.uuid.in_(uuids)).values(values))
+
+    def unlock_guests(self, uuids: Collection[str]) -> None:
+        """Lets verbs work on guests again. Raises NotFound."""
+        with self._database.write() as connection:
+            rows_by_uuid(connection, uuids)
+            values = {"lock_reason": None, "locked_by": None, "locked_at": None}
+            connection.execute(guests.update().where(guests.c.uuid.in_(uuids)).values(values))
+
     def delete_guests(self, uuids: Collection[str]) -> None:
         """Records guests as gone: name, claims, addresses and ports are free, the row stays. Again is no error."""
         at = self._clock()
@@ -135,8 +165,17 @@ class GuestStore(Store):
 
 def release(connection: Connection, uuids: Collection[str]) -> None:
     """Removes the claims and ports of guests, within a transaction."""
+    there = select(claims.c.host).where(claims.c.guest_uuid.in_(uuids))
+    connection.execute(hosts.update().where(hosts.c.name.in_(there)).values(generation=hosts.c.generation + 1))
     connection.execute(claims.delete().where(claims.c.guest_uuid.in_(uuids)))
     connection.execute(ports.delete().where(ports.c.guest_uuid.in_(uuids)))
+
+
+def used_by_project(connection: Connection, project: str) -> Usage:
+    """Returns what the guests of a project use, within a transaction."""
+    sums = [func.coalesce(func.sum(column), 0) for column in (guests.c.vcpus, guests.c.memory_mib, guests.c.disk_mib)]
+    query = select(*sums, func.count()).where(guests.c.project == project, guests.c.deleted_at.is_(None))
+    return Usage(*(int(value) for value in connection.execute(query).one()))
 
 
 def rows_by_uuid(connection: Connection, uuids: Collection[str]) -> dict[str, GuestRow]:

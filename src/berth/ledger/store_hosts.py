@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, func, select
 
 from berth.errors import Conflict
+from berth.ledger.build_failures import score_after
 from berth.ledger.rows import HostRow, HostUpdate, Json, Usage
 from berth.ledger.store_base import Store, not_found, put_rows, values_of
 from berth.ledger.tables import aggregates, claims, hosts, notes, select_rows
@@ -114,6 +115,15 @@ class HostStore(Store):
                     f"host {name}: nothing to accept, it is in no quarantine", hint=f"`berth host show {name}`"
                 )
             values = {"quarantine": "", "machine_id": row.facts.get("machine_id")}
+            connection.execute(hosts.update().where(hosts.c.name == name).values(values))
+            return _host(connection, name)
+
+    def count_build(self, name: str, *, ok: bool) -> HostRow:
+        """Counts a build on a host: failures add up and fade (build_failures), a success forgives. Raises NotFound."""
+        with self._database.write() as connection:
+            row, now = _host(connection, name), self._clock()
+            score = score_after(row.failure_score, row.failure_at, now, ok=ok)
+            values = {"failure_score": score, "failure_at": None if ok else now}
             connection.execute(hosts.update().where(hosts.c.name == name).values(values))
             return _host(connection, name)
 

@@ -94,6 +94,10 @@ hosts = Table(
     Column("groups", Names, nullable=False),
     _json("variables"),
     _json("access"),
+    # Grows with every change of the claims here.
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("failure_score", Double, nullable=False, server_default="0"),
+    Column("failure_at", Double),
 )
 
 aggregates = Table(
@@ -131,6 +135,9 @@ guests = Table(
     Column("deleted_at", Double),
     _json("metadata"),
     _json("plan"),
+    Column("lock_reason", Text),
+    Column("locked_by", Text),
+    Column("locked_at", Double),
     # A name is taken until its guest is gone; case does not make another name.
     Index(
         "guests_name_taken",

@@ -50,13 +50,13 @@ def test_a_refusal_tells_numbers() -> None:
 
 def test_unknown_hosts_and_hosts_in_quarantine_are_refused() -> None:
     claims = [Claim("1", host, Resources(), LIMITS) for host in ("a", "b", "c")]
-    refused = refused_hosts({"a": "", "b": "machine id changed"}, claims)
+    refused = refused_hosts({"a": ("", 1), "b": ("machine id changed", 1)}, claims)
     assert [item["host"] for item in refused] == ["b", "c"]
 
 
 def test_a_guest_does_not_stand_in_its_own_way() -> None:
     group = GroupRow("default", "g", GroupPolicy.ANTI_AFFINITY, 1, 0.0)
-    held = {"g": [Member("1", "a"), Member("2", "b")]}
+    held = {("default", "g"): [Member("1", "a"), Member("2", "b")]}
     assert refused_members({"1": group}, held, [Claim("1", "a", Resources(), LIMITS)]) == []
     assert refused_members({"1": group}, held, [Claim("1", "b", Resources(), LIMITS)]) != []
 
@@ -66,3 +66,9 @@ def test_two_per_host_are_two_per_host() -> None:
     claims = [Claim(str(number), "a", Resources(), LIMITS) for number in range(3)]
     refused = refused_members(dict.fromkeys("012", group), {}, claims)
     assert [item["guest_uuid"] for item in refused] == ["2"]
+
+
+def test_a_claim_that_names_a_generation_needs_that_one() -> None:
+    claims = [Claim("1", "a", Resources(), LIMITS, generation=number) for number in (1, 2, None)]
+    refused = refused_hosts({"a": ("", 2)}, claims)
+    assert [(item["guest_uuid"], item["reason"]) for item in refused] == [("1", "generation")]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -210,3 +211,20 @@ def test_group_policies_hold_when_claims_are_booked(
     assert [(item["host"], item["reason"]) for item in caught.value.data["refused"]] == [
         (host, "group") for host in refused
     ]
+
+
+def test_a_host_has_a_new_generation_with_every_change_of_its_claims(ledger: Ledger, kit: Any) -> None:
+    def generations() -> list[int]:
+        return [ledger.host(name).generation for name in ("h1", "h2")]
+
+    action, new = kit.begin(ledger, "a", "b"), kit.guest("a")
+    ledger.record_boot(action.id, BootRecord((new,), (kit.claim(new),)))
+    assert generations() == [1, 0]
+    ledger.move_claim(action.id, kit.claim(new, "h2"))
+    assert generations() == [2, 1]
+    late = kit.guest("b")
+    with pytest.raises(ClaimRefused, match="host h2: generation 1, it was 0 when it was looked at"):
+        ledger.record_boot(action.id, BootRecord((late,), (replace(kit.claim(late, "h2"), generation=0),)))
+    ledger.record_boot(action.id, BootRecord((late,), (replace(kit.claim(late, "h2"), generation=1),)))
+    ledger.delete_guests(["a", "b"])
+    assert generations() == [2, 3]

@@ -7,7 +7,7 @@ import pytest
 
 from berth.errors import Conflict, NotFound
 from berth.ledger import Ledger
-from berth.ledger.model import PowerState, TaskState, VmState
+from berth.ledger.model import PowerState, TaskState, Verb, VmState
 from berth.ledger.rows import AddressWish, BootRecord, GuestResult, StateChange
 
 
@@ -120,3 +120,27 @@ def test_plans_are_replaced(booted: Ledger) -> None:
     assert booted.guest_by_uuid("a").plan == {"name": "a", "networks": [{"mac": "x"}]}
     with pytest.raises(NotFound):
         booted.store_plans({"nobody": {}})
+
+
+def test_a_locked_guest_is_left_alone_until_it_is_unlocked(booted: Ledger, kit: Any) -> None:
+    booted.lock_guests(["a", "b"], by="me@here", reason="holds the keys")
+    row = booted.guest_by_uuid("a")
+    assert (row.lock_reason, row.locked_by) == ("holds the keys", "me@here")
+    assert row.locked_at is not None
+    with pytest.raises(Conflict, match="guest a is locked by me@here: holds the keys") as caught:
+        kit.begin(booted, "A", verb=Verb.DELETE)
+    assert caught.value.hint == "if that is over: `berth unlock a`"
+    with pytest.raises(Conflict, match="2 guests are locked"):
+        kit.begin(booted, "a", "b", "c", verb=Verb.STOP)
+    kit.begin(booted, "c", verb=Verb.STOP)
+    booted.unlock_guests(["a"])
+    assert booted.guest_by_uuid("a").locked_by is None
+    kit.begin(booted, "a", verb=Verb.DELETE)
+
+
+def test_guests_are_looked_up_in_the_order_asked_for(booted: Ledger) -> None:
+    booted.delete_guests(["b"])
+    assert [row.name for row in booted.guests_by_uuid(["c", "b", "a"])] == ["c", "b", "a"]
+    assert booted.guest_uuids() == {"a", "b", "c"}
+    with pytest.raises(NotFound):
+        booted.guests_by_uuid(["a", "nobody"])
