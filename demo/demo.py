@@ -120,6 +120,7 @@ def main() -> None:
     """Runs the demo in a scratch folder that is removed at the end."""
     image = tiny_image()
     scratch = Path(tempfile.mkdtemp(prefix="berth-demo-"))
+    scratch.chmod(0o711)  # QEMU runs as a user of its own and has to get in
     try:
         with hypervisor(scratch) as uri:
             say("cloud: a folder with an inventory, a catalog and a ledger")

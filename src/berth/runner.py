@@ -41,7 +41,7 @@ class RunResult:
     """What a playbook run left behind.
 
     `conducted` has the result of each conductor task in order; `failures` and `unreachable` map a host to its last
-    message.
+    message. `last_words` is the end of Ansible's own output when it failed.
     """
 
     status: str = ""
@@ -49,6 +49,7 @@ class RunResult:
     failures: dict[str, str] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     results: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    last_words: tuple[str, ...] = ()
 
     @property
     def last(self) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class RunResult:
             lines = tuple(f"{host}: {text}" for host, text in {**self.unreachable, **self.failures}.items())
             raise HostFailed(
                 f"the playbook run ended as {self.status or 'unknown'}",
-                details=lines,
+                details=lines or self.last_words,
                 hint="run the same again with --debug to see Ansible's own output",
             )
 
@@ -159,10 +160,21 @@ def run_playbook(
             quiet=not debug,
             verbosity=1 if debug else None,
         )
+        if runner.status != "successful":
+            collector.result.last_words = _last_words(runner)
     finally:
         shutil.rmtree(private, ignore_errors=True)
     collector.result.status = str(runner.status)
     return collector.result
+
+
+def _last_words(runner: Any) -> tuple[str, ...]:
+    """Returns the last lines that Ansible printed: a playbook that cannot start leaves no events."""
+    try:
+        lines = [line.strip() for line in runner.stdout.read().splitlines()]
+    except (OSError, ansible_runner.AnsibleRunnerException):
+        return ()
+    return tuple(line for line in lines if line)[-8:]
 
 
 def _path_with_own_scripts() -> str:

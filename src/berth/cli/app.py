@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from berth.cli import boot, catalog, delete, doctor, guests, host, init, log, place, power, ssh
+from berth.cli import boot, catalog, delete, doctor, guests, host, image, init, log, place, power, ssh
 from berth.cli.context import CliContext
 from berth.cli.output import Format, fail
 from berth.errors import BerthError
@@ -35,6 +35,7 @@ app.command("ssh", context_settings={"ignore_unknown_options": True, "allow_inte
 app.command("place")(place.place)
 app.command("doctor")(doctor.doctor)
 app.add_typer(host.app, name="host")
+catalog.image_app.command("pull")(image.pull)
 app.add_typer(catalog.flavor_app, name="flavor")
 app.add_typer(catalog.image_app, name="image")
 app.add_typer(catalog.network_app, name="network")

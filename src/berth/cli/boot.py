@@ -43,6 +43,9 @@ def boot(
     ] = None,
     wait_login: Annotated[bool, typer.Option("--wait-login", help="Wait until a login over SSH succeeds.")] = False,
     timeout_s: Annotated[int, typer.Option("--timeout", min=1, help="Seconds to wait for the login.")] = 300,
+    identity: Annotated[
+        Path | None, typer.Option("--identity", "-i", help="Private key of that login.", exists=True, dir_okay=False)
+    ] = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Make and start guests: placed by the ledger's facts, claimed, then made on the chosen hosts only."""
@@ -75,15 +78,19 @@ def boot(
     result.raise_for_failure()
     guests = result.last["guests"]
     if wait_login:
-        _wait(context, [guest["name"] for guest in guests], project, timeout_s)
+        _wait(context, guests, timeout_s, identity)
     print_rows(guests, COLUMNS, fmt)
 
 
-def _wait(context: CliContext, names: list[str], project: str | None, timeout_s: int) -> None:
+def _wait(context: CliContext, guests: list[dict[str, Any]], timeout_s: int, identity: Path | None) -> None:
     from berth.cli.ssh import wait_for_guests
 
-    with progress(f"waiting for a login to {', '.join(names)}"):
-        wait_for_guests(context.cloud, names, project=project, timeout_s=timeout_s)
+    names = ", ".join(guest["name"] for guest in guests)
+    with progress(f"waiting for a login to {names}"):
+        uuids = [guest["uuid"] for guest in guests]
+        logins = wait_for_guests(context.cloud, uuids, timeout_s=timeout_s, identity=identity)
+    for login in logins:
+        typer.echo(f"{login.name}: logged in after {login.waited_s:.1f} s", err=True)
 
 
 def _read_text(path: Path) -> str:
