@@ -6,13 +6,14 @@ DOCUMENTATION = r"""
 module: fleet_ca
 short_description: Signs the hosts' certificates with the fleet's own certificate authority
 description:
-  - Runs on the controller, once for all hosts. The hosts make their keys and requests themselves; no private key of a host ever reaches
-    the controller.
-  - What a certificate says comes from the inventory alone, never from the request, so that a host cannot pose as another.
-  - The CA's private key is kept in O(secrets_path) with mode 0600 in a folder of mode 0700, encrypted with Ansible Vault when the run has
-    a vault password.
-  - A certificate that still serves is left alone. It is renewed when less than O(renew_days) are left, when its names, addresses or key
-    changed, and when another CA signed it.
+  - Runs on the controller, once for all hosts. The hosts make their keys and requests themselves; no private key of a
+    host ever reaches the controller.
+  - What a certificate says comes from the inventory alone, never from the request, so that a host cannot pose as
+    another.
+  - The CA's private key is kept in O(secrets_path) with mode 0600 in a folder of mode 0700, encrypted with Ansible
+    Vault when the run has a vault password.
+  - A certificate that still serves is left alone. It is renewed when less than O(renew_days) are left, when its names,
+    addresses or key changed, and when another CA signed it.
 options:
   secrets_path:
     description: Folder on the controller for the CA's files. Made if missing.
@@ -128,7 +129,7 @@ phase:
   type: str
   sample: settled
 trust:
-  description: All CAs that hosts must trust now, in PEM, the signing one first.
+  description: All CAs that hosts must trust now, in PEM, the oldest first.
   returned: success
   type: str
   sample: "-----BEGIN CERTIFICATE-----..."
@@ -141,7 +142,14 @@ certificates:
   description: For each host and purpose the certificate, whether and why it was signed anew, its end and the days left.
   returned: when signing
   type: dict
-  sample: {h1: {libvirt: {certificate: "-----BEGIN...", changed: true, reason: it has none yet, not_after: 1795212000.0, days_left: 396}}}
+  sample:
+    h1:
+      libvirt:
+        certificate: "-----BEGIN CERTIFICATE-----..."
+        changed: true
+        reason: it has none yet
+        not_after: 1795212000.0
+        days_left: 396
 waiting:
   description: Hosts that have no certificate of the new CA yet, for whose sake both stay trusted.
   returned: with O(state=retired)

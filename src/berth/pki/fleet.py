@@ -64,8 +64,8 @@ def serve(
 ) -> dict[str, Any]:
     """Carries out `step` and signs what must be signed. Returns, JSON-ready:
 
-    `changed`; `phase`; `trust` (PEM of every CA that hosts must trust, the signing one first; empty when a dry run
-    finds no CA); `ca` (subject, fingerprint, not_after); `certificates`: host -> purpose -> certificate, changed,
+    `changed`; `phase`; `trust` (PEM of every CA that hosts must trust, oldest first; empty when a dry run finds no
+    CA); `ca` (subject, fingerprint, not_after); `certificates`: host -> purpose -> certificate, changed,
     reason, not_after (seconds since the epoch), days_left; `warnings`.
     Raises InvalidInput with every mistake in the wishes before anything is signed.
     """
@@ -92,7 +92,7 @@ def retire(
     if store.phase is Phase.NONE:
         return {"changed": False, "phase": "none", "trust": "", "waiting": []}
     with store.locked():
-        issuer = store.current().certificate
+        issuer = store.issuer()
         waiting = [] if store.phase is not Phase.PROMOTED else _waiting(certificates, fleet, issuer)
         ready = store.phase is Phase.PROMOTED and not waiting
         changed = ready if check else ready and store.retire()
@@ -143,7 +143,7 @@ def _report(
         for host, each in wishes.items()
     }
     signed = any(entry["changed"] for each in certificates.values() for entry in each.values())
-    authority = store.trusted()[0]
+    authority = store.issuer()
     ends = authority.not_valid_after_utc
     days = (ends - now).days
     warnings = (
@@ -164,7 +164,7 @@ def _report(
 
 
 def _serve_one(store: CaStore, host: str, wish: Wish, policy: Policy, now: datetime) -> dict[str, Any]:
-    issuer = store.trusted()[0]
+    issuer = store.issuer()
     if not wish.request:  # a dry run on a host that has no key yet
         return {"certificate": "", "changed": True, "reason": "it has no key yet", "not_after": None, "days_left": None}
     request = read_request(wish.request, f"host {host}, {wish.purpose}")

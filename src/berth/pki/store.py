@@ -101,7 +101,7 @@ class CaStore:
 
     def current(self) -> Authority:
         """Returns the CA that signs. Raises Conflict when its key and certificate do not belong together."""
-        authority = Authority(_read_certificate(self._certificate), self._read_key(self._key))
+        authority = Authority(self.issuer(), self._read_key(self._key))
         if authority.key.public_key() != authority.certificate.public_key():
             raise Conflict(
                 f"{self._key} is not the key of {self._certificate}",
@@ -109,11 +109,15 @@ class CaStore:
             )
         return authority
 
+    def issuer(self) -> x509.Certificate:
+        """Returns the certificate of the CA that signs. Needs no password."""
+        return _read_certificate(self._certificate)
+
     def trusted(self) -> list[x509.Certificate]:
-        """Returns the CAs that hosts must trust now, the signing one first."""
+        """Returns the CAs that hosts must trust now, oldest first: the order stays when the next one is promoted."""
         files = (self._certificate, self._next, self._old)
-        found = [_read_certificate(path) for path in files if path.exists()]
-        return list(dict.fromkeys(found))
+        found = {_read_certificate(path) for path in files if path.exists()}
+        return sorted(found, key=lambda each: (each.not_valid_before_utc, each.serial_number))
 
     def introduce(self, now: datetime) -> bool:
         """Makes the next CA, for hosts to trust. Does nothing when a change is already under way."""
