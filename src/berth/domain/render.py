@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from string import ascii_lowercase
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from berth.domain import naming, record, slirp
 from berth.domain.check import check_plan
 from berth.domain.model import ImageOnHost
-from berth.domain.properties import devices_of
+from berth.domain.properties import Devices, devices_of
 from berth.errors import BerthError
 from berth.units import bytes_to_gib_ceil
 
@@ -58,9 +59,11 @@ def template_values(
         "plan": plan,
         "domain_type": domain_type,
         "devices": devices,
-        "disks": disks,
+        "disks": [
+            {**disk, "target": _target(devices, index), "boot_order": index + 1} for index, disk in enumerate(disks)
+        ],
         "seed_path": seed_path,
-        "seed_target": f"{devices.target_prefix}{chr(ord('a') + len(disks))}",
+        "seed_target": _target(devices, len(disks)),
         "nvram_path": f"{plan['instance_dir']}/{naming.NVRAM}",
         "interfaces": [
             {**network, "subnet": slirp.subnet_of(network)} for network in networks if network not in forwarded
@@ -99,6 +102,10 @@ def disks_of(plan: Mapping[str, Any], image: ImageOnHost) -> list[dict[str, Any]
 def seed_path_of(plan: Mapping[str, Any]) -> str:
     """Returns where the guest's seed is on its host."""
     return f"{plan['instance_dir']}/{naming.SEED}"
+
+
+def _target(devices: Devices, index: int) -> str:
+    return devices.target_prefix + ascii_lowercase[index]
 
 
 @functools.cache
