@@ -58,9 +58,11 @@ class Marking(Environment):
     def _parse(self, source, name, filename):
         tree = super()._parse(source, name, filename)
         assert not list(tree.find_all(nodes.CondExpr)), f"{name}: write {{% if %}}, inline conditions cannot be marked"
-        for node in tree.find_all((nodes.If, nodes.For)):
+        branching = list(tree.find_all((nodes.If, nodes.For)))
+        chained = [id(other) for node in branching if isinstance(node, nodes.If) for other in node.elif_]
+        for node in branching:
             self._mark(node.body, f"{name}:{node.lineno}:body")
-            if isinstance(node, nodes.If) and not node.elif_:
+            if isinstance(node, nodes.If) and id(node) not in chained:
                 self._mark(node.else_, f"{name}:{node.lineno}:else")
         return tree
 
