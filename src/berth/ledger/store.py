@@ -13,13 +13,27 @@ from berth.ledger.database import TIMEOUT_S, Database
 from berth.ledger.journal import JournalStore
 from berth.ledger.store_actions import ActionStore
 from berth.ledger.store_boot import BootStore
+from berth.ledger.store_check import CheckStore
+from berth.ledger.store_export import ExportStore
 from berth.ledger.store_groups import GroupStore
 from berth.ledger.store_guests import GuestStore
 from berth.ledger.store_hosts import HostStore
 from berth.ledger.store_images import ImageStore
+from berth.ledger.store_rebuild import RebuildStore
 
 
-class Ledger(HostStore, GuestStore, BootStore, ActionStore, JournalStore, ImageStore, GroupStore):
+class Ledger(
+    HostStore,
+    GuestStore,
+    BootStore,
+    ActionStore,
+    JournalStore,
+    ImageStore,
+    GroupStore,
+    CheckStore,
+    ExportStore,
+    RebuildStore,
+):
     """The record of one cloud. Every method is one transaction: all of it happened or nothing.
 
     Every method raises Busy when another process holds the ledger for longer than the timeout, and BerthError when the
