@@ -24,12 +24,16 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     select,
-    text,
 )
 
 from berth.ledger.model import GroupPolicy, Outcome, PowerState, TaskState, Verb, VmState
 
 metadata = MetaData()
+
+# Unique indexes with a condition, which only the migrations declare: naming a dialect's option here would import that
+# dialect, 20 ms for each `berth list`. A guest's name is taken until it is gone (name_key: case does not make another
+# name), and one action at a time holds a guest.
+PARTIAL_INDEXES = ("guests_name_taken", "holds_taken")
 
 
 class Word(TypeDecorator[StrEnum]):
@@ -138,15 +142,6 @@ guests = Table(
     Column("lock_reason", Text),
     Column("locked_by", Text),
     Column("locked_at", Double),
-    # A name is taken until its guest is gone; case does not make another name.
-    Index(
-        "guests_name_taken",
-        "project",
-        "name_key",
-        unique=True,
-        sqlite_where=text("deleted_at IS NULL"),
-        postgresql_where=text("deleted_at IS NULL"),
-    ),
     Index("guests_host", "host"),
 )
 
@@ -208,14 +203,6 @@ holds = Table(
     Column("project", Text, primary_key=True),
     Column("name_key", Text, primary_key=True),
     Column("released_at", Double),
-    Index(
-        "holds_taken",
-        "project",
-        "name_key",
-        unique=True,
-        sqlite_where=text("released_at IS NULL"),
-        postgresql_where=text("released_at IS NULL"),
-    ),
 )
 
 steps = Table(
