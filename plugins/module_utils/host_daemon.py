@@ -70,16 +70,20 @@ def _opens_ports(command: List[str]) -> bool:
 
 
 def _command_lines() -> List[List[str]]:
+    """Returns the command lines of the daemons that share our network; a container's daemon opens other ports."""
     found = []
+    ours = os.readlink("/proc/self/ns/net")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/{0}/comm".format(pid), encoding="utf-8", errors="replace") as stream:
                 if stream.read().strip() not in DAEMONS:
                     continue
+            if os.readlink("/proc/{0}/ns/net".format(pid)) != ours:
+                continue
             with open("/proc/{0}/cmdline".format(pid), encoding="utf-8", errors="replace") as stream:
                 found.append([word for word in stream.read().split("\0") if word])
         except OSError:
-            continue  # it ended while we looked
+            continue  # it ended while we looked, or an ordinary user may not look
     return found
 
 

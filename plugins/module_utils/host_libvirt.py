@@ -7,8 +7,9 @@ and "Network XML".
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from ansible_collections.berth.kvm.plugins.module_utils.kvm_probe import Emulator
 
@@ -67,7 +68,17 @@ class Capabilities:
             machine=next((name for name in MACHINE_CHOICE if name in machines), ""),
             architecture=self.architecture or "",
             kvm_listed="kvm" in self.domain_types(),
+            ids=self.guest_ids(),
         )
+
+    def guest_ids(self) -> Optional[Tuple[int, int]]:
+        """Returns user and group of the guests' processes, None where libvirt does not change them."""
+        for model in self.root.iterfind("host/secmodel"):
+            label = model.findtext("baselabel[@type='kvm']") or model.findtext("baselabel[@type='qemu']")
+            ids = re.match(r"\+(\d+):\+(\d+)$", label or "")
+            if model.findtext("model") == "dac" and ids:
+                return int(ids.group(1)), int(ids.group(2))
+        return None
 
     def cpu(self, connection: Any) -> Dict[str, Any]:
         """Returns the part `cpu` of the facts. The features are all that the model stands for, in libvirt's words."""

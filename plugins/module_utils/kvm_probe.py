@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ TIMEOUT_S = 10.0
 # How long a killed QEMU may take to end. One that hangs in the kernel is left to the kernel.
 KILL_TIMEOUT_S = 2.0
 POLL_S = 0.02
+EVERYBODYS = "/tmp"  # noqa: S108 (root's own TMPDIR may be closed to QEMU's user; the folder made in it has mode 0700)
 ARCHITECTURES = ("x86_64",)
 
 # A boot sector, assembled from tests/unit/plugins/module_utils/kvm_probe.S (a test compares the two). On the first
@@ -48,13 +50,17 @@ DONE = "BLTR"
 
 
 class Emulator(NamedTuple):
-    """What libvirt says of this host: QEMU's path and version, the machine to use, whether kvm is listed."""
+    """What libvirt says of this host: QEMU's path and version, the machine to use, whether kvm is listed.
+
+    `ids` are user and group that libvirt runs guests as, None when it runs them as itself.
+    """
 
     path: str
     version: Optional[int]
     machine: str
     architecture: str
     kvm_listed: bool
+    ids: Optional[Tuple[int, int]] = None
 
 
 class Finding(NamedTuple):
@@ -97,7 +103,7 @@ def _without_guest(emulator: Emulator, mode: str) -> Optional[Finding]:
     if not device:
         return Finding(False, False, "{0} does not exist: hardware virtualisation is off or hidden".format(DEVICE))
     if not emulator.kvm_listed:
-        reason = "libvirt does not offer kvm although {0} exists: may QEMU's user open it?".format(DEVICE)
+        reason = "libvirt does not offer kvm although {0} exists".format(DEVICE)
         return Finding(device, False, reason)
     if mode == "skip":
         return Finding(device, None, "not probed: taken as working because libvirt offers kvm")
@@ -112,25 +118,49 @@ def _without_guest(emulator: Emulator, mode: str) -> Optional[Finding]:
 
 def run_guest(emulator: Emulator, accelerator: str = "kvm") -> Finding:
     """Returns whether the probe's guest ran. Leaves nothing behind: QEMU is killed, its folder removed."""
-    folder = tempfile.mkdtemp(prefix="berth-kvm-probe-")
+    user = _User(emulator.ids) if os.geteuid() == 0 and emulator.ids else None
+    folder = tempfile.mkdtemp(prefix="berth-kvm-probe-", dir=EVERYBODYS if user else None)
     try:
         disk = os.path.join(folder, "disk")
         with open(disk, "wb") as image:
             image.write(BOOT_SECTOR)
             image.truncate(DISK_BYTES)
-        argv = _argv(emulator, accelerator, disk, os.path.join(folder, "serial"))
-        return _watch(argv, os.path.join(folder, "serial"), os.path.join(folder, "errors"))
-    except OSError as error:
+        if user:
+            os.chown(folder, *user.ids)
+        serial = os.path.join(folder, "serial")
+        with open(os.path.join(folder, "errors"), "w+b") as errors:
+            process = subprocess.Popen(  # noqa: S603 (no shell, nothing of a user in it)
+                _argv(emulator, accelerator, disk, serial),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                preexec_fn=user.become if user else None,
+            )
+            return _watch(process, serial, errors.name)
+    except (OSError, subprocess.SubprocessError) as error:
         return Finding(True, False, "the probe could not start {0}: {1}".format(emulator.path, error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _watch(argv: Tuple[str, ...], serial: str, errors: str) -> Finding:
-    with open(errors, "wb") as stderr:
-        process = subprocess.Popen(  # noqa: S603 (no shell, nothing of a user in it)
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
-        )
+class _User:
+    """Who guests run as: whether that user may open /dev/kvm is part of the question."""
+
+    def __init__(self, ids: Tuple[int, int]) -> None:
+        self.ids = ids
+        try:
+            self.groups = os.getgrouplist(pwd.getpwuid(ids[0]).pw_name, ids[1])
+        except KeyError:
+            self.groups = [ids[1]]
+
+    def become(self) -> None:
+        """Gives up root; runs between fork and exec."""
+        os.setgroups(self.groups)
+        os.setgid(self.ids[1])
+        os.setuid(self.ids[0])
+
+
+def _watch(process: Any, serial: str, errors: str) -> Finding:
     begin = time.monotonic()
     try:
         while True:
@@ -139,7 +169,7 @@ def _watch(argv: Tuple[str, ...], serial: str, errors: str) -> Finding:
             if written == DONE:
                 return Finding(True, True, "a guest ran on KVM in {0:.1f} s".format(time.monotonic() - begin))
             if ended:
-                return Finding(True, False, "QEMU ended with code {0}: {1}".format(process.returncode, _last(errors)))
+                return Finding(True, False, "QEMU ended with code {0}: {1}".format(process.returncode, _said(errors)))
             if time.monotonic() - begin > TIMEOUT_S:
                 return Finding(True, False, _hung(written))
             time.sleep(POLL_S)
@@ -180,13 +210,13 @@ def _read(path: str) -> str:
         return ""
 
 
-def _last(path: str) -> str:
+def _said(path: str) -> str:
     try:
         with open(path, "rb") as stream:
             lines = stream.read(4096).decode("utf-8", "replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "no message"
+    return " / ".join(lines) or "no message"
 
 
 def recall(path: str, key: str) -> Optional[Finding]:

@@ -18,6 +18,7 @@ from berth.errors import BerthError, HostFailed
 
 RETRY_PAUSE_S = 1.0
 ATTEMPT_TIMEOUT_S = 30.0
+SHORTEST_ATTEMPT_S = 1.0
 # ssh costs a process on the controller, and one more for a jump.
 PARALLEL_ATTEMPTS = 8
 
@@ -72,7 +73,8 @@ def ssh_argv(route: Route, keyring: Keyring, command: Sequence[str] = (), *, bat
     """
     argv = ["ssh", *ssh_options(route, keyring.known_hosts(route), batch=batch), "-p", str(route.port)]
     if keyring.identity:
-        argv += ["-i", str(keyring.identity)]
+        # Without IdentitiesOnly an agent full of keys uses up the attempts that sshd allows.
+        argv += ["-o", "IdentitiesOnly=yes", "-i", str(keyring.identity)]
     return [*argv, "-l", route.user, "--", route.host, *command]
 
 
@@ -136,14 +138,15 @@ class _Patience:
     def wait(self, name: str, argv: list[str]) -> Login:
         """Tries until a login, the deadline or the end."""
         begin = time.monotonic()
-        error = "no attempt was made"
-        while not self.end.is_set() and time.monotonic() < self.deadline:
+        while True:
             with self.turns:
-                error = _attempt(argv, min(ATTEMPT_TIMEOUT_S, max(self.deadline - time.monotonic(), 0.1)))
-            if not error:
-                break
-            self.end.wait(min(RETRY_PAUSE_S, max(self.deadline - time.monotonic(), 0.0)))
-        return Login(name, error, time.monotonic() - begin)
+                error = _attempt(argv, min(ATTEMPT_TIMEOUT_S, max(self._left_s(), SHORTEST_ATTEMPT_S)))
+            # An attempt without the time to succeed would only hide what the one before it said.
+            if not error or self._left_s() < RETRY_PAUSE_S + SHORTEST_ATTEMPT_S or self.end.wait(RETRY_PAUSE_S):
+                return Login(name, error, time.monotonic() - begin)
+
+    def _left_s(self) -> float:
+        return self.deadline - time.monotonic()
 
 
 def _attempt(argv: list[str], timeout_s: float) -> str:
@@ -160,7 +163,7 @@ def _attempt(argv: list[str], timeout_s: float) -> str:
     if done.returncode == 0:
         return ""
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return " / ".join(lines[-2:]) or f"ssh ended with {done.returncode}"
+    return " / ".join(lines[-3:]) or f"ssh ended with {done.returncode}"
 
 
 def become_ssh(argv: list[str]) -> None:

@@ -13,7 +13,7 @@ from berth.cli.output import Format, FormatOption, print_rows
 from berth.cli.progress import progress
 from berth.errors import HostFailed
 
-COLUMNS = ("host", "check", "status", "found", "allowed", "fix")
+COLUMNS = ("host", "check", "status", "found", "fix")
 
 
 def doctor(

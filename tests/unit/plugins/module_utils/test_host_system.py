@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the operating system says of itself."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from ansible_collections.berth.kvm.plugins.module_utils import host_system
+
+
+def test_this_machine() -> None:
+    assert host_system.identity()["hostname"] == socket.gethostname()
+    assert host_system.identity()["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    memory = host_system.memory_mib()
+    assert 0 < (memory["memory_free_mib"] or 0) <= (memory["memory_mib"] or 0)
+    assert host_system.tools()["ssh-keygen"] == "/usr/bin/ssh-keygen"
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', ("debian", "12", "Debian")),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', ("ubuntu", "24.04", "Debian")),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n', ("rocky", "9.4", "RedHat")),
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\nVERSION_ID="15.6"\n', ("opensuse-leap", "15.6", "Suse")),
+        ("ID=void\n", ("void", None, None)),
+        ("", (None, None, None)),
+    ],
+)
+def test_os_release(monkeypatch: pytest.MonkeyPatch, release: str, expected: tuple[str | None, ...]) -> None:
+    monkeypatch.setattr(host_system, "_lines", lambda _path: release.splitlines())
+    assert tuple(host_system.operating_system().values()) == expected
