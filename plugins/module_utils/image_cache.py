@@ -8,6 +8,7 @@ Whoever is killed before leaves a part file, from which the next call goes on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -106,7 +107,8 @@ class ImageCache:
         except LockError as error:
             _fail(item, ImageFailure(HOST, "lock", str(error)))
         except OSError as error:
-            _fail(item, ImageFailure(HOST, "io", str(error)))
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            _fail(item, ImageFailure(HOST, "no_space" if full else "io", str(error)))
         return item
 
     def _make_present(self, image: Image, item: Dict[str, Any]) -> None:
@@ -118,7 +120,7 @@ class ImageCache:
         if self._check_mode:
             item.update(changed=True, message=f"image {image.name}: would be brought from {image.source}")
             return
-        os.makedirs(self._places.images_path, mode=0o711, exist_ok=True)
+        _make_folder(self._places.images_path)
         with self._locked(digest):
             # Somebody else may have brought it while this call waited.
             if _take_over(path, image, item):
@@ -276,6 +278,15 @@ def _disks_on(path: str, instances_path: str) -> List[str]:
                         if name in backing_file(content):
                             found.append(disk)
     return sorted(found)
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path)
+    except FileExistsError:
+        return
+    # Not left to the umask: QEMU's user must get through to its base.
+    os.chmod(path, 0o711)  # noqa: S103
 
 
 def _remove_part(part: str) -> None:

@@ -84,10 +84,10 @@ def fetch_text(url: str, policy: Optional[Policy]) -> str:
     """Returns the text of a small file (a sums file), from a URL or, without a policy, from a path on the host."""
     if policy is None:
         with _regular_file(url) as source:
-            data = source.read(SUMS_BYTES_MAX + 1)
+            data = bytes(source.read(SUMS_BYTES_MAX + 1))
     else:
         policy.check(url)
-        data = _retried(url, lambda: _read_small(url, policy))
+        data = bytes(_retried(url, lambda: _read_small(url, policy)))
     if len(data) > SUMS_BYTES_MAX:
         raise ImageFailure(REQUEST, "sums", f"{url}: more than {SUMS_BYTES_MAX} bytes; that is no sums file")
     return data.decode("utf-8", "replace")
@@ -269,7 +269,7 @@ def _length(response: Any) -> Optional[int]:
 def _validator(headers: Any) -> str:
     """Returns the strong entity tag, else the date, else ''. If-Range takes no weak tag (RFC 9110, section 13.1.5)."""
     tag = headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+    return str(tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", ""))
 
 
 def _check_size(order: Order, size_bytes: int) -> None:

@@ -89,7 +89,8 @@ def read_header(image: BinaryIO, size_bytes: int) -> Qcow2Header:
         raise ImageRefused(("truncated", f"the file has {size_bytes} bytes, a version 3 header {V3_LENGTH} or more"))
     more = HEADER_V3.unpack_from(data, V2_LENGTH)
     compression = read_at(image, COMPRESSION_OFFSET, 1) if more[-1] > COMPRESSION_OFFSET else b""
-    return Qcow2Header(*fields, *more, compression_type=(compression or b"\0")[0])
+    fields += [*more, (compression or b"\0")[0]]
+    return Qcow2Header(*fields)
 
 
 def backing_file(image: BinaryIO) -> str:

@@ -41,14 +41,18 @@ class Host:
         self.images = folder / "images"
         self.instances = folder / "instances"
 
-    def start(self, images: list[dict[str, Any]], **options: Any) -> subprocess.Popen[str]:
+    def start(self, images: list[dict[str, Any]], *, umask: int = -1, **options: Any) -> subprocess.Popen[str]:
         given = [{"format": "qcow2", "allow_local_source": True, **image} for image in images]
         paths = {"images_path": str(self.images), "instances_path": str(self.instances)}
         arguments = {"ANSIBLE_MODULE_ARGS": {"images": given, **paths, **options}}
         file = self.folder / f"args-{time.monotonic_ns()}.json"
         file.write_text(json.dumps(arguments))
         return subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", MODULE, str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            umask=umask,
         )
 
     def run(self, *images: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def qcow2(tmp_path: Path) -> bytes:
 
 def test_an_image_is_brought_once(host: Host, image_server: Any, qcow2: bytes) -> None:
     image = {"name": "a", "source": image_server.serve("/a.qcow2", qcow2), "digest": sha256(qcow2)}
-    result = host.run(image, _ansible_diff=True)
+    result = host.run(image, _ansible_diff=True, umask=0o077)
     path = host.images / f"{sha256(qcow2).replace(':', '-')}.qcow2"
     expected = {
         "name": "a", "ok": True, "changed": True, "path": str(path), "format": "qcow2", "digest": sha256(qcow2),
