@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
+import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +192,48 @@ def test_a_redirect_is_followed_with_its_range(image_server: Any, tmp_path: Path
     fetch(order(image_server.serve("/x", redirect="/real"), tmp_path))
     ranges = [answer.range for answer in image_server.answers if answer.path == "/real"]
     assert ranges == ["", "bytes=1000-"]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Returns a file with a key and a certificate for 127.0.0.1 that vouches for itself."""
+    path = tmp_path / "server.pem"
+    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "1", "-subj", "/CN=test"]
+    alternative = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-nodes",
+        *options,
+        *alternative,
+        "-keyout",
+        str(path),
+        "-out",
+        str(path) + ".crt",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_https_with_and_without_trust(
+    image_server: Any, tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    image_server.http.socket = context.wrap_socket(image_server.http.socket, server_side=True)
+    url = image_server.serve("/x", CONTENT).replace("http:", "https:")
+    with pytest.raises(ImageFailure, match="certificate does not hold: self-signed") as caught:
+        fetch(order(url, tmp_path))
+    assert (caught.value.kind, caught.value.reason) == (HOST, "tls")
+    monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+    fetch(order(url, tmp_path))
+    assert (tmp_path / ".x.part").read_bytes() == CONTENT
+    monkeypatch.setattr(Policy, "check_host", lambda *_: None)
+    with pytest.raises(ImageFailure, match="its address is"):
+        fetch(order(url, tmp_path, part_path=str(tmp_path / ".y.part"), policy=Policy()))
 
 
 def test_a_proxy_on_the_host_is_used(image_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
