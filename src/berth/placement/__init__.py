@@ -11,40 +11,56 @@ docs/placement.md explains it and shows how to add a filter.
 
 from berth.placement.engine import Decision, Failure, Placement, place
 from berth.placement.facts import HostStatus, HostUsage, host_from_facts
+from berth.placement.filters.base import Filter, HostFilter, Reads
 from berth.placement.fleet import Fleet, build_fleet
+from berth.placement.hints import zone_and_host
 from berth.placement.model import Aggregate, GuestOnHost, GuestRequest, Host, Needs, Policy, ServerGroup
 from berth.placement.pinning import NO_PINS, CellPins, Pins
 from berth.placement.profile import Options, Profile
+from berth.placement.profiles import Profiles, parse_profiles, plugin_names
 from berth.placement.reasons import Code, Reason, Refusal
+from berth.placement.registry import BUILT_IN, Registry
 from berth.placement.report import Report, Share, Stage, Weighed
+from berth.placement.weighers.base import HostWeigher, Weigher
 
 __all__ = [
+    "BUILT_IN",
     "NO_PINS",
     "Aggregate",
     "CellPins",
     "Code",
     "Decision",
     "Failure",
+    "Filter",
     "Fleet",
     "GuestOnHost",
     "GuestRequest",
     "Host",
+    "HostFilter",
     "HostStatus",
     "HostUsage",
+    "HostWeigher",
     "Needs",
     "Options",
     "Pins",
     "Placement",
     "Policy",
     "Profile",
+    "Profiles",
+    "Reads",
     "Reason",
     "Refusal",
+    "Registry",
     "Report",
     "ServerGroup",
     "Share",
     "Stage",
     "Weighed",
+    "Weigher",
     "build_fleet",
     "host_from_facts",
+    "parse_profiles",
     "place",
+    "plugin_names",
+    "zone_and_host",
 ]

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from berth.errors import InvalidInput, Problem
 from berth.placement.filters.base import Filter
 from berth.placement.fleet import Fleet
 from berth.placement.hints import hint_problems
 from berth.placement.model import GuestRequest, Policy, ServerGroup
+from berth.placement.naming import did_you_mean
 
 _LARGEST = 2**53
 _AMOUNTS = {"vcpus": 1, "memory_mib": 1, "disk_gib": 0, "ephemeral_gib": 0, "swap_mib": 0}
@@ -57,10 +57,10 @@ def _name_problems(fleet: Fleet, request: GuestRequest) -> Iterator[Problem]:
     """Yields forced hosts and destinations that no host has; an ignored host may be gone already."""
     asked = request.force_host
     if asked and asked.casefold() not in fleet.row_of_folded:
-        yield Problem(_where(request), f"forced host {asked} is not in the fleet{near_miss(asked, fleet.names)}")
+        yield Problem(_where(request), f"forced host {asked} is not in the fleet; {did_you_mean(asked, fleet.names)}")
     asked = request.destination
     if asked and asked not in fleet.row_of:
-        yield Problem(_where(request), f"destination {asked} is not in the fleet{near_miss(asked, fleet.names)}")
+        yield Problem(_where(request), f"destination {asked} is not in the fleet; {did_you_mean(asked, fleet.names)}")
 
 
 def _class_problems(request: GuestRequest) -> Iterator[Problem]:
@@ -90,9 +90,3 @@ def _group_problems(requests: Sequence[GuestRequest]) -> Iterator[Problem]:
         if type(group.max_server_per_host) is not int or group.max_server_per_host < 1:
             text = f"max_server_per_host: found {group.max_server_per_host!r}, allowed: 1 or more"
             yield Problem(_where(request), f"group {group.name}: {text}")
-
-
-def near_miss(word: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean X?" for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from random import Random
 
 import numpy as np
 
@@ -24,31 +23,29 @@ class Choice:
         self._chance = profile.scheduler == "chance"
         self._subset = profile.host_subset_size
         self._shuffle = profile.shuffle_best_same_weighed_hosts
-        self._random: Random | None = None
+        self._random: np.random.Generator | None = None
         if self._chance or self._subset > 1 or self._shuffle:
-            self._random = Random(_seed_of(requests) if seed is None else seed)  # noqa: S311 - a choice, not a secret
+            self._random = np.random.default_rng(_seed_of(requests) if seed is None else seed)
 
     def pick(self, scores: Scores) -> int:
         """Returns the row of the chosen host. There is at least one."""
         if self._random is None:
             return int(scores.rows[scores.total.argmax()])
         if self._chance:
-            return int(scores.rows[self._random.randrange(scores.rows.size)])
+            return int(self._random.choice(scores.rows))
         order = np.argsort(-scores.total, kind="stable")
-        best = list(order[: max(self._subset, 1)])
         if self._shuffle:
-            equal = list(np.flatnonzero(scores.total == scores.total.max()))
-            self._random.shuffle(equal)
-            best = [*equal, *order[len(equal) :]][: self._subset]
-        return int(scores.rows[self._random.choice(best)])
+            equal = self._random.permutation(np.flatnonzero(scores.total == scores.total.max()))
+            order = np.concatenate((equal, order[equal.size :]))
+        return int(scores.rows[self._random.choice(order[: self._subset])])
 
     def best_after(self, scores: Scores, taken: frozenset[int], count: int) -> list[int]:
         """Returns up to `count` further rows, best first, none of them in `taken`."""
         if count <= 0:
             return []
         if self._chance and self._random is not None:
-            left = [int(row) for row in scores.rows if int(row) not in taken]
-            return self._random.sample(left, min(count, len(left)))
+            left = np.setdiff1d(scores.rows, list(taken))
+            return [int(row) for row in self._random.choice(left, min(count, left.size), replace=False)]
         total = scores.total.copy()
         gone = [at for row in taken if (at := _position(scores, row)) is not None]
         total[gone] = -np.inf

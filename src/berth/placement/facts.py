@@ -7,10 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from berth.errors import InvalidInput, Problem
 from berth.placement.model import Aggregate, GuestOnHost, Host
+from berth.placement.topology_facts import numa_cells, pci_devices, supported_instances, traits
+from berth.placement.variables import read_variables
 
 _RUNNING = ("running", "paused", "suspended")
+_PLAIN = (
+    "cpu_allocation_ratio",
+    "ram_allocation_ratio",
+    "disk_allocation_ratio",
+    "reserved_host_cpus",
+    "reserved_host_memory_mib",
+    "reserved_host_disk_mib",
+    "availability_zone",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +44,6 @@ class HostUsage:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
-    """A `berth_*` variable of a host: which Host field it sets, and what it may be."""
-
-    host_field: str
-    whole: bool
-    least: float
-    allowed: str
-
-
-_RATIO = "a finite number above 0"
-_AMOUNT = "a whole number, 0 or more"
-_VARIABLES = {
-    "berth_cpu_allocation_ratio": _Variable("cpu_allocation_ratio", False, 0.0, _RATIO),
-    "berth_ram_allocation_ratio": _Variable("ram_allocation_ratio", False, 0.0, _RATIO),
-    "berth_disk_allocation_ratio": _Variable("disk_allocation_ratio", False, 0.0, _RATIO),
-    "berth_reserved_host_cpus": _Variable("reserved_host_cpus", True, 0, _AMOUNT),
-    "berth_reserved_host_memory_mib": _Variable("reserved_host_memory_mib", True, 0, _AMOUNT),
-    "berth_reserved_host_disk_mib": _Variable("reserved_host_disk_mib", True, 0, _AMOUNT),
-}
-
-
 def host_from_facts(
     name: str,
     facts: Mapping[str, Any] | None,
@@ -72,9 +60,9 @@ def host_from_facts(
     Raises InvalidInput with every variable that does not hold.
     """
     status, usage = status or HostStatus(), usage or HostUsage()
-    settings = _settings(name, variables or {})
+    settings = read_variables(name, variables or {})
     facts = facts or {}
-    problem, amounts = _amounts(facts)
+    problem, found = _from_facts(facts, settings)
     strangers = _strangers(facts, {guest.uuid for guest in usage.guests})
     return Host(
         name=name,
@@ -92,19 +80,38 @@ def host_from_facts(
         guests=usage.guests,
         num_io_ops=usage.num_io_ops,
         failed_builds=usage.failed_builds,
-        metrics=usage.metrics,
-        **amounts,
-        **settings,
+        metrics=settings.get("metrics", usage.metrics),
+        **found,
+        **{name: settings[name] for name in _PLAIN if name in settings},
     )
+
+
+def _from_facts(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns what is wrong with the facts, if anything, and the Host fields they give."""
+    problem, found = _amounts(facts)
+    if problem or not facts:
+        return problem, found
+    try:
+        found["numa_cells"] = numa_cells(facts, settings)
+        found["pci_devices"] = pci_devices(facts, settings)
+        found["traits"] = traits(facts, settings)
+        found["supported_instances"] = supported_instances(facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"numa_cells or pci_devices do not hold: {error!r}", found
+    version = facts.get("qemu_version")
+    found["hypervisor_version"] = version if _is_amount(version) else None
+    if "shared_cpus" in settings or "dedicated_cpus" in settings:
+        found["vcpus_total"] = sum(len(cell.shared_cpus) for cell in found["numa_cells"])
+    return "", found
 
 
 def _amounts(facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Returns what is wrong with the facts, if anything, and the Host fields they give."""
     if not facts:
         return "", {}
-    storage = facts.get("storage") or {}
+    storage = _map(facts.get("storage"))
     found = {
-        "vcpus_total": ("cpu.total", (facts.get("cpu") or {}).get("total")),
+        "vcpus_total": ("cpu.total", _map(facts.get("cpu")).get("total")),
         "memory_mib_total": ("memory_mib", facts.get("memory_mib")),
         "disk_mib_total": ("storage.disk_total_mib", storage.get("disk_total_mib")),
     }
@@ -118,8 +125,12 @@ def _amounts(facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     amounts.update({field: value for field, (_, value) in found.items()})
     free = storage.get("disk_free_mib")
     amounts["disk_free_mib_measured"] = free if _is_amount(free) else None
-    amounts["address"] = str((facts.get("migration") or {}).get("address") or "")
+    amounts["address"] = str(_map(facts.get("migration")).get("address") or "")
     return "", amounts
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _is_amount(value: Any) -> TypeGuard[int]:
@@ -133,7 +144,10 @@ def _is_time(value: Any) -> TypeGuard[float]:
 def _strangers(facts: Mapping[str, Any], ours: set[str]) -> list[GuestOnHost]:
     """Returns the domains that run on the host and are not Berth's: they take CPU and memory all the same."""
     found = []
-    for domain in facts.get("domains") or ():
+    domains = facts.get("domains")
+    for domain in domains if isinstance(domains, (list, tuple)) else ():
+        if not isinstance(domain, Mapping):
+            continue
         if domain.get("record") is not None or domain.get("uuid") in ours or domain.get("state") not in _RUNNING:
             continue
         vcpus, memory_mib = domain.get("vcpus"), domain.get("memory_mib")
@@ -145,40 +159,3 @@ def _strangers(facts: Mapping[str, Any], ours: set[str]) -> list[GuestOnHost]:
             )
         )
     return found
-
-
-def _settings(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the Host fields that the variables set."""
-    found: dict[str, Any] = {}
-    problems = []
-    for variable, rule in _VARIABLES.items():
-        value = variables.get(variable)
-        if value is None:
-            continue
-        number = _number(value, rule)
-        if number is None:
-            problems.append(Problem(f"host {name}", f"{variable}: found {value!r}, allowed: {rule.allowed}"))
-        else:
-            found[rule.host_field] = number
-    zone = variables.get("berth_availability_zone")
-    if zone is not None and (not isinstance(zone, str) or not zone.strip()):
-        problems.append(Problem(f"host {name}", f"berth_availability_zone: found {zone!r}, allowed: a name"))
-    elif zone is not None:
-        found["availability_zone"] = zone.strip()
-    if problems:
-        raise InvalidInput.from_problems("host variables", problems, hint="mend host_vars or group_vars")
-    return found
-
-
-def _number(value: Any, rule: _Variable) -> int | float | None:
-    """Returns the value as a number, also from text, which is what a template leaves; None when it does not hold."""
-    if isinstance(value, str):
-        try:
-            value = int(value) if rule.whole else float(value)
-        except ValueError:
-            return None
-    if type(value) not in (int, float) or not -float("inf") < value < float("inf"):
-        return None
-    if rule.whole:
-        return int(value) if value == int(value) and value >= rule.least else None
-    return float(value) if value > rule.least else None

@@ -28,7 +28,10 @@ DEFAULT_FILTERS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What filters and weighers may be told; the names and defaults are Nova's where Nova has the option."""
+    """What filters and weighers may be told; the names and defaults are Nova's where Nova has the option.
+
+    `plugin_options` holds what plug-ins are told, by whatever names they read.
+    """
 
     facts_max_age_s: float = DAY_S
     default_availability_zone: str = "nova"
@@ -45,6 +48,7 @@ class Options:
     metrics_weight_of_unavailable: float = -10000.0
     image_props_weight_setting: Mapping[str, float] = field(default_factory=dict)
     pci_aliases: Mapping[str, PciAlias] = field(default_factory=dict)
+    plugin_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
