@@ -3,33 +3,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from typing import Dict, Iterator, List, Tuple
 
+PRESENT, ABSENT = "guest-present", "guest-absent"
 CHECK, DISK, SEED, DEFINE, START = "check", "disk", "seed", "define", "start"
-STOP, UNDEFINE, FILES = "stop", "undefine", "files"
-STEPS = {
-    "guest-present": (CHECK, DISK, SEED, DEFINE, START),
-    "guest-absent": (STOP, UNDEFINE, FILES),
+DESTROY, UNDEFINE, REMOVE = "destroy", "undefine", "remove"
+STEPS: Dict[str, Tuple[str, ...]] = {
+    PRESENT: (CHECK, DISK, SEED, DEFINE, START),
+    ABSENT: (DESTROY, UNDEFINE, REMOVE),
 }
 WAIT_S = 60.0
 
 
-class Steps:
-    """The steps done for one guest, in order. `verb` is a key of STEPS."""
-
-    def __init__(self, verb: str) -> None:
-        self.verb = verb
-        self.done = []
-
-    def run(self, step, work):
-        """Returns work() and notes the step; the failpoints before and after it are reached."""
-        reach("%s.%s.before" % (self.verb, step))
-        result = work()
-        self.done.append(step)
-        reach("%s.%s.after" % (self.verb, step))
-        return result
+@contextlib.contextmanager
+def step(verb: str, name: str, begun: List[str]) -> Iterator[None]:
+    """Runs the body as one step of `verb`: noted in `begun` before it, with a failpoint on either side."""
+    reach(f"{verb}.{name}.before")
+    begun.append(name)
+    yield
+    reach(f"{verb}.{name}.after")
 
 
 def reach(name: str) -> None:
