@@ -11,11 +11,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import call
+from typing import NoReturn
 
 from lab import images, layout, requirements, rootfs
 from lab.archive import SUITES
 from lab.cluster import Lab
+from lab.host import Host
 from lab.shell import LabError
 
 
@@ -25,7 +29,7 @@ def main() -> int:
     try:
         if options.command == "image":
             requirements.check(requirements.IMAGES)
-            print(images.ensure(options.kind, layout.from_environment().base, options.out))
+            print(images.ensure(options.kind, layout.base_dir(), options.out))
             return 0
         requirements.check(requirements.LAB)
         return run(options, Lab(layout.from_environment()))
@@ -38,32 +42,38 @@ def main() -> int:
 
 def run(options: argparse.Namespace, lab: Lab) -> int:
     """Carry out one lab command."""
-    match options.command:
-        case "up":
-            suites = options.suites.split(",") if options.suites else None
-            for suite in suites or []:
-                rootfs.path(lab.layout.base, suite, "full")  # refuse an unknown one before any work
-            lab.up(options.count, suites, "bare" if options.bare else "full")
-        case "down":
-            lab.down()
-        case "purge":
-            lab.purge()
-        case "ssh":
-            argv = lab.host(options.host).ssh_argv()
-            os.execvp(argv[0], argv + options.argv)
-        case "exec":
-            return subprocess.run([*lab.host(options.host).enter_argv(), *options.argv], check=False).returncode
-        case "power-cut":
-            lab.host(options.host).power_cut()
-        case "power-on":
-            lab.power_on(options.host)
-        case "status":
-            for host in lab.hosts:
-                state = "running" if host.leader() else "off"
-                print(host.name, host.ip, host.suite, host.record["flavour"], state)
-        case "inventory":
-            print(json.dumps(lab.inventory(), indent=2))
-    return 0
+    actions: dict[str, Callable[[], int | None]] = {
+        "up": lambda: up(options, lab),
+        "down": lab.down,
+        "purge": lab.purge,
+        "ssh": lambda: ssh(lab.host(options.host), options.argv),
+        "exec": lambda: call([*lab.host(options.host).enter_argv(), *options.argv]),
+        "power-cut": lambda: lab.host(options.host).power_cut(),
+        "power-on": lambda: lab.power_on(options.host),
+        "status": lambda: status(lab),
+        "inventory": lambda: print(json.dumps(lab.inventory(), indent=2)),
+    }
+    return actions[options.command]() or 0
+
+
+def up(options: argparse.Namespace, lab: Lab) -> None:
+    """Bring hosts up; an unknown suite is refused before any work."""
+    suites = options.suites.split(",") if options.suites else None
+    for suite in suites or []:
+        rootfs.path(lab.layout.base, suite, "full")
+    lab.up(options.count, suites, "bare" if options.bare else "full")
+
+
+def ssh(host: Host, argv: list[str]) -> NoReturn:
+    """Become the ssh client: a terminal, signals and the exit status stay what the user expects."""
+    command = host.ssh_argv() + argv
+    os.execvp(command[0], command)
+
+
+def status(lab: Lab) -> None:
+    """One line per host."""
+    for host in lab.hosts:
+        print(host.name, host.ip, host.suite, host.record["flavour"], "running" if host.leader() else "off")
 
 
 def parser() -> argparse.ArgumentParser:

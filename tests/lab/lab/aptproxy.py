@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A caching window on the Debian archive for hosts that have no route out: /debian and /debian-security, read only.
+"""A caching window on the package archive for hosts that have no route out: /archive and /security, read only.
 
 Only archive paths pass, and they always go to the one archive this machine's apt uses, so a host cannot reach
-anything else through it. A .deb is cached (its name holds the version, it never goes stale); indexes are fetched afresh.
+anything else through it. A .deb is cached (its name holds the version: it never goes stale), an index is not.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from lab import archive
 
-ALLOWED = re.compile(r"/(debian|debian-security)(/(?:dists|pool)/[A-Za-z0-9._~%+:@/-]+)")
+ALLOWED = re.compile(r"/(archive|security)(/(?:dists|pool)/[A-Za-z0-9._~%+:@/-]+)")
 ASK = ("Range", "If-Modified-Since", "If-Range")
 ANSWER = ("Content-Length", "Content-Type", "Last-Modified", "Content-Range", "Accept-Ranges")
 TIMEOUT_S = 120
@@ -60,14 +60,14 @@ class Handler(BaseHTTPRequestHandler):
         match = ALLOWED.fullmatch(self.path)
         if not match or ".." in self.path or "%2e" in self.path.lower() or "%2f" in self.path.lower():
             return None
-        base = self.server.upstream.debian if match[1] == "debian" else self.server.upstream.security
-        return base + match[2]
+        base = self.server.upstream.main if match[1] == "archive" else self.server.upstream.security
+        return base + match[2] if base else None
 
     def do_GET(self) -> None:
         """Pass one archive file on, from the cache where it is a package."""
         url = self.upstream_url()
         if url is None:
-            self.send_error(403, "not a Debian archive path")
+            self.send_error(403, "not an archive path")
             return
         try:
             if self.command == "GET" and url.endswith(".deb"):
@@ -131,12 +131,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(cache: Path) -> Iterator[archive.Archive]:
+def serving(upstream: archive.Archive, cache: Path) -> Iterator[archive.Archive]:
     """The proxy on a free loopback port for the time of a build; yields the archive as it shows it."""
-    with Server(("127.0.0.1", 0), archive.of_this_machine(), cache) as server:
+    with Server(("127.0.0.1", 0), upstream, cache) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield archive.served_at(f"http://127.0.0.1:{server.server_address[1]}")
+            yield upstream.served_at(f"http://127.0.0.1:{server.server_address[1]}")
         finally:
             server.shutdown()
 
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with Server((options.address, options.port), archive.of_this_machine(), options.cache) as server:
+    with Server((options.address, options.port), archive.of_this_machine("Debian"), options.cache) as server:
         server.serve_forever()
 
 

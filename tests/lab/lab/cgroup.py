@@ -5,6 +5,7 @@ Containers that shared one would see each other's processes in their units and w
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 from lab.shell import wait_for
@@ -17,17 +18,19 @@ def groups(machine: str) -> list[Path]:
     return [Path(root) / machine for root in ROOTS if (Path(root) / "cgroup.procs").exists()]
 
 
-def enter(machine: str) -> None:
-    """Move this process into the machine's cgroups."""
+def entered(machine: str) -> list[str]:
+    """A command prefix that runs what follows in the machine's cgroups, which are made now."""
+    files = []
     for group in groups(machine):
         group.mkdir(exist_ok=True)
-        (group / "cgroup.procs").write_text(str(os.getpid()))
+        files.append(f"echo $$ >{group}/cgroup.procs;")
+    return ["sh", "-ec", "".join(files) + ' exec "$@"', "sh"]
 
 
 def remove(machine: str) -> None:
     """Delete the machine's cgroups; waits for the last processes to die."""
     for group in groups(machine):
-        wait_for(lambda group=group: _removed(group), 10)
+        wait_for(partial(_removed, group), 10)
 
 
 def _removed(group: Path) -> bool:

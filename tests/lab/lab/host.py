@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab import archive, cgroup
 from lab.layout import MAX_HOSTS, Layout
-from lab.shell import LabError, run, say, succeeds, wait_for
+from lab.shell import LabError, is_running, run, say, spawn, succeeds, wait_for
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_S = 60
@@ -64,23 +64,13 @@ class Host:
             return
         self._mount(Path(self.record["rootfs"]))
         link = self.layout.data_link(self.name)
-        with (self.dir / "console.log").open("ab") as console:
-            process = subprocess.Popen(  # outlives this command
-                self._nspawn(link),
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                start_new_session=True,
-                # Ask for cgroup v2 inside even where this machine runs v1, whose tree would be read-only.
-                env={"PATH": os.environ["PATH"], "HOME": "/root", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
-                preexec_fn=lambda: cgroup.enter(self.machine),
-            )
-        self._pid_file.write_text(f"{process.pid}\n")
-        bridge = self.layout.bridges[1]
-        joined = wait_for(
-            lambda: process.poll() is not None or succeeds("ip", "link", "set", link, "master", bridge, "up"), 10
-        )
-        if not joined or process.poll() is not None:
+        # Ask for cgroup v2 inside even where this machine runs v1, whose tree would be read-only.
+        environment = {"PATH": os.environ["PATH"], "HOME": "/root", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+        pid = spawn([*cgroup.entered(self.machine), *self._nspawn(link)], self.dir / "console.log", environment)
+        self._pid_file.write_text(f"{pid}\n")
+        joining = ("ip", "link", "set", link, "master", self.layout.bridges[1], "up")
+        wait_for(lambda: succeeds(*joining) or not Path(f"/proc/{pid}/exe").exists(), 10)
+        if not wait_for(lambda: self.nspawn_pid() is not None, 1) or not succeeds(*joining):
             raise LabError(f"{self.name} did not start, see {self.dir}/console.log")
 
     def power_on(self) -> None:
@@ -139,17 +129,9 @@ class Host:
         """Process id of the host's container, or None when the host is off."""
         try:
             pid = int(self._pid_file.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
-        # The id may have been given to another process since.
-        if f"--machine={self.machine}".encode() not in words:
-            return None
-        try:
-            finished, _ = os.waitpid(pid, os.WNOHANG)  # a child of ours that died would stay as a zombie
-        except ChildProcessError:
-            finished = 0
-        return None if finished else pid
+        return pid if is_running(pid, f"--machine={self.machine}") else None
 
     def leader(self) -> int | None:
         """Process id, on this machine, of the host's init."""
@@ -189,7 +171,9 @@ class Host:
         (etc / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
         names = "".join(f"{layout.address(i)} h{i}\n" for i in range(1, MAX_HOSTS + 1))
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{names}")
-        (etc / "apt/sources.list").write_text("\n".join(archive.served_at(layout.archive_url).sources(suite)) + "\n")
+        (etc / "apt/sources.list").write_text(
+            "\n".join(archive.of_this_machine("Debian").served_at(layout.archive_url).sources(suite)) + "\n"
+        )
         (etc / "systemd/network/10-host0.network").write_text(
             f"[Match]\nName=host0\n[Network]\nAddress={self.ip}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
         )

@@ -96,7 +96,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Layout:
 
     Raises LabError for a name or slot that cannot be, or a slot that another lab holds.
     """
-    base = Path(environ.get("LAB_DIR") or DEFAULT_DIR)
+    base = base_dir(environ)
     name = environ.get("LAB_NAME") or "main"
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
         raise LabError(f"LAB_NAME {name!r}: a lower-case letter, then letters, digits or '-', at most 31 in all")
@@ -111,6 +111,15 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Layout:
     if holder:
         raise LabError(f"slot {slot} belongs to lab {holder}: set LAB_NAME={holder}, or take another LAB_SLOT")
     return Layout(base, name, slot)
+
+
+def base_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of all labs and caches. An ordinary user, who can only build images, gets one of their own."""
+    if environ.get("LAB_DIR"):
+        return Path(environ["LAB_DIR"])
+    if os.geteuid() == 0:
+        return Path(DEFAULT_DIR)
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "berth-lab"
 
 
 def recorded_slots(base: Path) -> dict[str, int]:

@@ -3,12 +3,11 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 from lab.layout import PREFIX, Layout
-from lab.shell import run, succeeds, wait_for
+from lab.shell import is_running, run, spawn, succeeds, wait_for
 
 GUARD = ("unreachable", f"{PREFIX}.0.0/16", "metric", "4096")
 
@@ -48,16 +47,9 @@ def proxy_up(layout: Layout) -> None:
     if _proxy_pid(layout):
         return
     argv = [sys.executable, "-m", "lab.aptproxy", layout.gateways[0], str(layout.proxy_port), str(layout.debs)]
-    with (layout.dir / "aptproxy.log").open("ab") as log:
-        process = subprocess.Popen(  # outlives this command
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        )
-    (layout.dir / "aptproxy.pid").write_text(f"{process.pid}\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    pid = spawn(argv, layout.dir / "aptproxy.log", environment)
+    (layout.dir / "aptproxy.pid").write_text(f"{pid}\n")
 
 
 def proxy_down(layout: Layout) -> None:
@@ -72,7 +64,6 @@ def proxy_down(layout: Layout) -> None:
 def _proxy_pid(layout: Layout) -> int | None:
     try:
         pid = int((layout.dir / "aptproxy.pid").read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return None
-    return pid if b"lab.aptproxy" in words and layout.gateways[0].encode() in words else None
+    return pid if is_running(pid, layout.gateways[0]) else None

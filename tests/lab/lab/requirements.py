@@ -3,9 +3,10 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab import archive
 from lab.shell import LabError
 
 SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
@@ -18,6 +19,8 @@ class Requirements:
     programs: dict[str, str]
     files: dict[str, str]
     root: bool
+    # What stands in for root's rights when an ordinary user does it.
+    without_root: dict[str, str] = field(default_factory=dict)
 
 
 LAB = Requirements(
@@ -29,7 +32,7 @@ LAB = Requirements(
         "ssh": "openssh-client",
         "ssh-keygen": "openssh-client",
     },
-    files={"/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring"},
+    files={archive.KEYRINGS["Debian"]: "debian-archive-keyring"},
     root=True,
 )
 IMAGES = Requirements(
@@ -46,11 +49,11 @@ IMAGES = Requirements(
         "readelf": "binutils",
     },
     files={
-        "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
         "/usr/lib/grub/i386-pc/boot.img": "grub-pc-bin",
         "/usr/lib/grub/x86_64-efi/moddep.lst": "grub-efi-amd64-bin",
     },
     root=False,
+    without_root={"fakeroot": "fakeroot", "newuidmap": "uidmap"},
 )
 
 
@@ -58,11 +61,12 @@ def missing(needs: Requirements) -> str | None:
     """What is missing and the command that helps, as one sentence; None when everything is there."""
     if needs.root and os.geteuid() != 0:
         return "the lab needs root (containers, bridges, mounts): run it with sudo"
-    absent = {program for program in needs.programs if not shutil.which(program, path=SEARCH)}
+    programs = needs.programs if os.geteuid() == 0 else {**needs.programs, **needs.without_root}
+    absent = {program for program in programs if not shutil.which(program, path=SEARCH)}
     absent |= {file for file in needs.files if not Path(file).exists()}
     if not absent:
         return None
-    packages = {package for thing, package in {**needs.programs, **needs.files}.items() if thing in absent}
+    packages = {package for thing, package in {**programs, **needs.files}.items() if thing in absent}
     return f"missing {', '.join(sorted(absent))}: apt-get install {' '.join(sorted(packages))}"
 
 

@@ -6,8 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from lab import aptproxy
-from lab.archive import SUITES
+from lab import aptproxy, archive
 from lab.shell import LabError, locked, run, say
 
 BASE = (
@@ -25,8 +24,8 @@ REVISION = 1  # raise it when build() changes what it writes
 
 def path(base: Path, suite: str, flavour: str) -> Path:
     """Where the root file system of a suite and flavour is, built or not."""
-    if suite not in SUITES:
-        raise LabError(f"suite {suite!r}: one of {', '.join(SUITES)}")
+    if suite not in archive.SUITES:
+        raise LabError(f"suite {suite!r}: one of {', '.join(archive.SUITES)}")
     key = hashlib.sha256(f"{REVISION} {suite} {' '.join(FLAVOURS[flavour])}".encode()).hexdigest()[:10]
     return base / "rootfs" / f"{suite}-{flavour}-{key}"
 
@@ -45,7 +44,7 @@ def build(base: Path, suite: str, packages: list[str], target: Path) -> None:
     """Install the packages into a new folder; it appears under its name only when complete."""
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    with aptproxy.serving(base / "debs") as archive:
+    with aptproxy.serving(archive.of_this_machine("Debian"), base / "debs") as served:
         run(
             "mmdebstrap",
             "--quiet",
@@ -58,7 +57,7 @@ def build(base: Path, suite: str, packages: list[str], target: Path) -> None:
             "--dpkgopt=path-exclude=/usr/share/locale/*",
             suite,
             part,
-            *archive.sources(suite),
+            *served.sources(suite),
         )
     etc = part / "etc"
     (etc / "apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)

@@ -2,11 +2,12 @@
 """Running commands, locks, and talking to whoever started us."""
 
 import fcntl
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,27 @@ def output(*argv: object) -> str:
     """Standard output of a command that must succeed, stripped."""
     text: str = run(*argv, stdout=subprocess.PIPE, text=True).stdout
     return text.strip()
+
+
+def spawn(argv: list[str], log: Path, environment: dict[str, str]) -> int:
+    """Start a program that outlives this one, in a session of its own, its output appended to a log; its process id."""
+    with log.open("ab") as out, Path(os.devnull).open("rb") as nothing:
+        streams = [(os.POSIX_SPAWN_DUP2, nothing.fileno(), 0)]
+        streams += [(os.POSIX_SPAWN_DUP2, out.fileno(), target) for target in (1, 2)]
+        return os.posix_spawnp(argv[0], argv, environment, file_actions=streams, setsid=True)
+
+
+def is_running(pid: int, word: str) -> bool:
+    """Does the process still run, and is `word` in its command line (the id may belong to another one by now)?"""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    if word.encode() not in words:  # a dead child of ours that was not waited for has no words at all
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        return False
+    return True
 
 
 def say(message: str) -> None:
