@@ -27,30 +27,39 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         plans, images = arguments.pop("plans", None), arguments.pop("images", None)
         journal = arguments.pop("journal", None)
+        left_out: list[dict[str, Any]] = []
         try:
             if plans is not None:
-                arguments["guests"] = self._definitions(plans, images or [], variables)
+                there = {item["name"]: ImageOnHost.from_result(item) for item in images or [] if item.get("ok")}
+                left_out = [_without_image(plan) for plan in plans if plan["image"] not in there]
+                plans = [plan for plan in plans if plan["image"] in there]
+                arguments["guests"] = guest_definitions(plans, there, _host_view(variables))
             if not self._task.check_mode:
                 write_intent(journal, STEPS[arguments.get("state", "present")], variables["inventory_hostname"])
         except BerthError as error:
             result.update(failed=True, msg="\n".join([error.message, *error.details]))
             if plans is not None:
-                result["guests"] = [_refused(plan, error) for plan in plans]
+                message = "; ".join([error.message, *error.details])
+                result["guests"] = [*left_out, *(_refused(plan, "refused", "request", message) for plan in plans)]
             return result
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        if left_out and "guests" in result:
+            result["guests"] = [*result["guests"], *left_out]
+            result.update(failed=True, msg="\n".join(item["message"] for item in result["guests"] if not item["ok"]))
         return result
 
-    def _definitions(
-        self, plans: list[dict[str, Any]], images: list[dict[str, Any]], variables: dict[str, Any]
-    ) -> list[dict[str, Any]]:
-        on_host = {item["name"]: ImageOnHost.from_result(item) for item in images if item.get("ok")}
-        facts = variables.get("berth_host") or (variables.get("ansible_facts") or {}).get("berth_host") or {}
-        return guest_definitions(plans, on_host, HostView.from_facts(facts))
+
+def _host_view(variables: dict[str, Any]) -> HostView:
+    facts = variables.get("berth_host") or (variables.get("ansible_facts") or {}).get("berth_host") or {}
+    return HostView.from_facts(facts)
 
 
-def _refused(plan: dict[str, Any], error: BerthError) -> dict[str, Any]:
-    """Returns the result of a guest that never left the controller: no host can help."""
-    message = "; ".join([error.message, *error.details])
+def _without_image(plan: dict[str, Any]) -> dict[str, Any]:
+    return _refused(plan, "no_image", "host", f"guest {plan['name']}: the host could not get image {plan['image']}")
+
+
+def _refused(plan: dict[str, Any], reason: str, kind: str, message: str) -> dict[str, Any]:
+    """Returns the result of a guest that never left the controller."""
     return {
         "uuid": plan.get("uuid"),
         "name": plan.get("name"),
@@ -58,8 +67,8 @@ def _refused(plan: dict[str, Any], error: BerthError) -> dict[str, Any]:
         "changed": False,
         "state": "absent",
         "ssh_host_key": None,
-        "reason": "refused",
-        "kind": "request",
+        "reason": reason,
+        "kind": kind,
         "message": message,
         "steps": [],
     }

@@ -15,6 +15,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.berth.kvm.plugins.module_utils.image_url import has_scheme
 
+from berth.errors import BerthError
+from berth.verbs.journal import write_intent
+
 MODULE = "berth.kvm.image"
 CHUNK_BYTES = 1024 * 1024
 
@@ -29,7 +32,12 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        images = arguments.get("images")
+        images, journal = arguments.get("images"), arguments.pop("journal", None)
+        try:
+            if not self._task.check_mode:
+                write_intent(journal, "image", (task_vars or {})["inventory_hostname"])
+        except BerthError as error:
+            raise AnsibleActionFail(error.message) from error
         # What is malformed goes to the module as it is: its argument spec has the better words.
         if arguments.get("state", "present") == "present" and isinstance(images, list):
             arguments["images"] = [self._prepared(image) if _is_carried(image) else image for image in images]

@@ -13,7 +13,8 @@ description:
 options:
   guests:
     description:
-      - The guests. With O(state=present) each needs everything; otherwise C(uuid), C(name), C(instance_dir) and C(console_log).
+      - The guests. With O(state=present) each needs everything; otherwise C(uuid), C(name), C(instance_dir)
+        and C(console_log).
     type: list
     elements: dict
     default: []
@@ -60,7 +61,8 @@ options:
         description: The NoCloud seed with C(path), C(meta_data), C(user_data), C(network_config) and C(vendor_data).
         type: dict
   plans:
-    description: Guest plans, from which the action plug-in renders the definitions of O(guests). Only with O(state=present).
+    description:
+      - Guest plans, from which the action plug-in renders the definitions of O(guests). Only with O(state=present).
     type: list
     elements: dict
   images:

@@ -82,6 +82,9 @@ options:
     description: The folder of the guests' disks.
     type: path
     default: /var/lib/berth/instances
+  journal:
+    description: Where the action plug-in writes that it is about to work; C(cloud), C(action) and C(guests).
+    type: dict
   timeout_s:
     description: How long one image may take, waiting for another call that works on it included.
     type: int
@@ -215,6 +218,7 @@ ARGUMENTS: Dict[str, Any] = {
     "images_path": {"type": "path", "default": "/var/lib/berth/images"},
     "instances_path": {"type": "path", "default": "/var/lib/berth/instances"},
     "timeout_s": {"type": "int", "default": 3600},
+    "journal": {"type": "dict"},
 }
 
 

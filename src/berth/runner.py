@@ -63,7 +63,7 @@ class RunResult:
     def raise_for_failure(self) -> None:
         """Raises the error the conductor reported, else HostFailed if the run failed in any other way."""
         for result in self.conducted:
-            if result.get("failed") and "berth_error" in result:
+            if "berth_error" in result:
                 raise error_from_dict(result["berth_error"])
         if self.status != "successful":
             lines = tuple(f"{host}: {text}" for host, text in {**self.unreachable, **self.failures}.items())

@@ -36,22 +36,20 @@ def judge(uuid: str, image: str, answer: Mapping[str, Any], *, sent_before: bool
     `sent_before`: an earlier run handed this guest to this host and never learnt the outcome. A guest whose definition
     may have reached a host is never made on another one (promise P1), so silence means LOST and not ELSEWHERE.
     """
+    image_task = answer.get(IMAGE_RESULT) or {}
+    item = _item(image_task.get("images"), "name", image)
+    if item is not None and not item.get("ok"):
+        fate = _fate_of(item)
+        message = str(item.get("message") or item.get("reason") or "the host gave no reason")
+        return Verdict(Fate.LOST if sent_before and fate is Fate.ELSEWHERE else fate, message, item)
     guest_task = answer.get(GUEST_RESULT) or {}
     item = _item(guest_task.get("guests"), "uuid", uuid)
     if item is not None:
         if item.get("ok"):
             return Verdict(Fate.MADE, result=item)
-        message = str(item.get("message") or item.get("reason") or "the host gave no reason")
-        return Verdict(_fate_of(item), message, item)
+        return Verdict(_fate_of(item), str(item.get("message") or item.get("reason")), item)
     if guest_task and not guest_task.get("skipped"):
         return Verdict(Fate.LOST, _silence(guest_task, "contact broke while the guest was being made"))
-    image_task = answer.get(IMAGE_RESULT) or {}
-    item = _item(image_task.get("images"), "name", image)
-    if item is not None and not item.get("ok"):
-        message = str(item.get("message") or item.get("reason"))
-        if _fate_of(item) is Fate.REFUSED:
-            return Verdict(Fate.REFUSED, message, item)
-        return Verdict(Fate.LOST if sent_before else Fate.ELSEWHERE, message, item)
     message = _silence(image_task, "the host did not answer")
     return Verdict(Fate.LOST if sent_before else Fate.ELSEWHERE, message)
 

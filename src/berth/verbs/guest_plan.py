@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from berth.domain.naming import domain_name
 from berth.ledger.rows import AddressRow, HostRow, NewGuest, Resources
 from berth.spec.network import Assignment, Network, NetworkKind
 from berth.spec.request import ResolvedRequest
@@ -56,11 +57,6 @@ class BootContext:
     request_digest: str
     created_at: float
     disk_gib: int
-
-
-def domain_name(project: str, name: str) -> str:
-    """Returns the libvirt name of a guest: its own in the default project, else PROJECT.NAME."""
-    return name if project == "default" else f"{project}.{name}"
 
 
 def new_guest(wanted: ResolvedRequest, uuid: str, name: str, context: BootContext) -> NewGuest:

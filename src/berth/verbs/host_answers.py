@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from berth.cloud import Cloud
+from berth.domain.naming import domain_name
 from berth.ledger.rows import GuestRow, HostRow
 from berth.verbs.boot_verdict import GUEST_RESULT
-from berth.verbs.guest_plan import HostPaths, domain_name
+from berth.verbs.guest_plan import HostPaths
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def finish(call: Call) -> Outcome:
     with Ledger.open(call.cloud.ledger_url) as ledger:
         lines = []
         for row in (ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]):
-            if row.host not in call.results:
+            if row.host is None or row.host not in call.results:
                 continue  # it ran already
             answer = guest_answer(call.results[row.host], row.uuid)
             power = PowerState.RUNNING if answer.ok else PowerState.SHUTDOWN
