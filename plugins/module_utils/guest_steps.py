@@ -11,10 +11,10 @@ from typing import Dict, Iterator, List, Tuple
 
 PRESENT, ABSENT = "guest-present", "guest-absent"
 CHECK, DISK, SEED, DEFINE, START = "check", "disk", "seed", "define", "start"
-DESTROY, UNDEFINE, REMOVE = "destroy", "undefine", "remove"
+STOP, UNDEFINE, FILES = "stop", "undefine", "files"
 STEPS: Dict[str, Tuple[str, ...]] = {
     PRESENT: (CHECK, DISK, SEED, DEFINE, START),
-    ABSENT: (DESTROY, UNDEFINE, REMOVE),
+    ABSENT: (STOP, UNDEFINE, FILES),
 }
 WAIT_S = 60.0
 
@@ -26,6 +26,19 @@ def step(verb: str, name: str, begun: List[str]) -> Iterator[None]:
     begun.append(name)
     yield
     reach(f"{verb}.{name}.after")
+
+
+class Steps:
+    """The steps done for one guest, in order. `verb` is a key of STEPS."""
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.done: List[str] = []
+
+    def run(self, name, work):
+        """Returns work() and notes the step; the failpoints before and after it are reached."""
+        with step(self.verb, name, self.done):
+            return work()
 
 
 def reach(name: str) -> None:
