@@ -52,6 +52,8 @@ keyed_groups:
     prefix: image
 """
 
+import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,23 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 
 from berth.cloud import SETTINGS_FILE, Cloud, find_cloud
-from berth.errors import BerthError
+from berth.errors import BerthError, InvalidInput, Problem
 from berth.ledger.store import Ledger
 from berth.login import Keyring
 from berth.verbs.guest_inventory import GuestHost, guest_inventory
 
 SUFFIXES = ("guests.yml", "guests.yaml", "guests.berth.yml")
+
+
+def check_keys(path: str, config: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raises InvalidInput for every key that is no option: Ansible itself would pass over a typo in silence."""
+    problems = []
+    for key in sorted(set(config) - set(known)):
+        near = difflib.get_close_matches(key, known, n=1)
+        problems.append(Problem(path, f"unknown option {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")))
+    if problems:
+        hint = "`ansible-doc -t inventory berth.kvm.guests` lists the options"
+        raise InvalidInput.from_problems("guest inventory", problems, hint=hint)
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):
@@ -77,8 +90,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
-        self._read_config_data(path)
+        config = self._read_config_data(path)
         try:
+            check_keys(path, config, self.get_options())
             cloud = find_cloud(self._cloud_folder(Path(path).resolve().parent))
             self._add_guests(cloud)
         except BerthError as error:
