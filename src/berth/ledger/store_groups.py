@@ -6,11 +6,11 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 
 from berth.errors import Conflict
+from berth.ledger.book_claims import members_of
 from berth.ledger.model import GroupPolicy
 from berth.ledger.quota import QuotaExceeded
 from berth.ledger.rows import GroupRow, Member, Quota
 from berth.ledger.store_base import Store, not_found, values_of
-from berth.ledger.store_boot import members_of
 from berth.ledger.tables import select_rows, server_groups
 
 
