@@ -78,8 +78,8 @@ def daemon_plan(
         "halt": [f"{daemon}.service", *_sockets(daemon), *foreign, *(drivers if modular else [])],
         "disable": [*foreign, *(unit for unit in _sockets(daemon) if not listens and unit not in wanted)],
         "unmask": [unit for unit in unmaskable if states.get(unit, "").startswith("masked")],
-        "mask": _sockets(daemon) if listens else [],
         "enable": [*wanted, f"{daemon}.service", *(drivers if modular else [])],
+        "mask": _sockets(daemon) if listens else [],
         "start": [*([unit for unit in drivers if unit.endswith(".socket")] if modular else []), *wanted],
     }
     plan = {name: [unit for unit in dict.fromkeys(listed) if unit in known] for name, listed in plan.items()}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import pytest
+
+from berth.cloud import Cloud, Settings
+from berth.errors import InvalidInput
+from berth.verbs.call import Call
+from berth.verbs.host_prepare import begin
+
+NETWORKS = """
+networks:
+- name: lan
+  kind: nat
+  cidr: 192.168.150.0/24
+- name: lab
+  kind: routed
+  assignment: dhcp
+  cidr: 10.20.0.0/24
+  range: {first: 10.20.0.100, last: 10.20.0.199}
+  dns: [9.9.9.9]
+  mtu: 1400
+- name: office
+  kind: bridge
+  assignment: dhcp
+  bridge: br0
+- name: demo
+  kind: user
+"""
+
+
+@pytest.fixture
+def call(tmp_path):
+    (tmp_path / "catalog").mkdir()
+    return Call(cloud=Cloud(tmp_path, Settings()))
+
+
+def test_networks_that_libvirt_makes_and_no_others(call, tmp_path):
+    (tmp_path / "catalog" / "networks.yml").write_text(NETWORKS)
+    outcome = begin(call)
+    assert outcome["cloud"] == str(tmp_path)
+    assert outcome["networks"] == [
+        {
+            "name": "lan",
+            "kind": "nat",
+            "cidr": "192.168.150.0/24",
+            "gateway": "192.168.150.1",
+            "dns": ["192.168.150.1"],
+            "dhcp": None,
+            "bridge": None,
+            "mtu": None,
+        },
+        {
+            "name": "lab",
+            "kind": "routed",
+            "cidr": "10.20.0.0/24",
+            "gateway": "10.20.0.1",
+            "dns": ["9.9.9.9"],
+            "dhcp": {"first": "10.20.0.100", "last": "10.20.0.199"},
+            "bridge": None,
+            "mtu": 1400,
+        },
+    ]
+
+
+def test_a_cloud_without_networks_asks_for_none(call):
+    assert begin(call)["networks"] == []
+
+
+def test_a_mistake_in_the_catalog_stops_before_any_host(call, tmp_path):
+    (tmp_path / "catalog" / "networks.yml").write_text(NETWORKS.replace("kind: nat", "kind: natt"))
+    with pytest.raises(InvalidInput, match="natt"):
+        begin(call)
