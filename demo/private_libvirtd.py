@@ -38,8 +38,9 @@ FOLDERS = {
     "log": "/var/log/libvirt",
     "cache": "/var/cache/libvirt",
 }
-# Without systemd there is often no cgroup tree that can be written; guests then run without limits of their own.
-QEMU_CONF = "cgroup_controllers = []\n"
+# Without systemd there is often no cgroup tree that can be written; guests then run without limits of their own. And a
+# private /dev for each guest cannot be made where /dev/kvm is covered (see _hide_closed_kvm).
+QEMU_CONF = "cgroup_controllers = []\nnamespaces = []\n"
 # A path in sockaddr_un is at most 107 bytes (unix(7)).
 SOCKET_PATH_MAX = 107
 KVM = Path("/dev/kvm")
