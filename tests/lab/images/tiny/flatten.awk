@@ -75,7 +75,7 @@ function value(indent, path, rest) {
     if (rest ~ /^[|>]/) { literal(indent, path, rest); return }
     i++
     if (rest ~ /^["']/) {
-        while (!quote_end(rest) && i <= last) { sub(/ +$/, "", rest); rest = rest " " substr(line[i], depth(line[i]) + 1); i++ }
+        for (; !quote_end(rest) && i <= last; i++) rest = folded(rest, substr(line[i], depth(line[i]) + 1))
         emit(path, unquote(substr(rest, 1, quote_end(rest))))
     } else if (rest ~ /^[{[]/) {
         for (text = rest "\n"; i <= last && (depth(line[i]) > indent || line[i] ~ /^ *[]}]/); i++) text = text line[i] "\n"
@@ -87,6 +87,14 @@ function value(indent, path, rest) {
         sub(/ +$/, "", rest)
         emit(path, rest)
     }
+}
+
+# A quoted scalar goes on: one line break is a space, an empty line a line break, and \ before it joins.
+function folded(rest, more) {
+    if (rest ~ /^"/ && rest ~ /(^|[^\\])(\\\\)*\\$/) return substr(rest, 1, length(rest) - 1) more
+    sub(/ +$/, "", rest)
+    if (more == "") return rest "\n"
+    return rest (rest ~ /\n$/ ? "" : " ") more
 }
 
 function literal(indent, path, style,   inner, s) {
@@ -142,7 +150,8 @@ function scalar(stop,   rest, n) {
 # --- quotes -----------------------------------------------------------------------------------------------------------
 function quote_end(s) {
     if (s ~ /^"/) return match(s, /^"([^"\\]|\\.)*"/) ? RLENGTH : 0
-    return match(s, /^'([^']|'')*'/) ? RLENGTH : 0
+    # A quote that another one follows is a pair that a line break cut off.
+    return match(s, /^'([^']|'')*'/) && substr(s, RLENGTH + 1, 1) != "'" ? RLENGTH : 0
 }
 
 function unquote(s,   q, out, c, n) {
