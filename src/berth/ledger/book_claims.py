@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from berth.errors import Conflict
 from berth.ledger.claiming import ClaimRefused, GroupKey, refused_amounts, refused_hosts, refused_members
@@ -66,9 +66,9 @@ def _values(claim: Claim, at: float) -> dict[str, object]:
 
 
 def _groups(connection: Connection, keys: set[GroupKey]) -> dict[GroupKey, GroupRow]:
-    here = tuple_(server_groups.c.project, server_groups.c.name).in_(keys)
+    here = server_groups.c.name.in_({name for _project, name in keys})
     found = connection.execute(select_rows(server_groups, GroupRow).where(here))
-    return {(row.project, row.name): GroupRow(*row) for row in found}
+    return {key: GroupRow(*row) for row in found if (key := (row.project, row.name)) in keys}
 
 
 def _book_ports(connection: Connection, claim: Claim) -> tuple[int, ...]:

@@ -86,7 +86,6 @@ class Database:
             try:
                 transaction = connection.begin()
                 if not self.is_sqlite:
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(self.timeout_s * 1000)}")
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
                 return transaction
             except DBAPIError as error:
@@ -166,7 +165,11 @@ def _postgresql_engine(url: URL, timeout_s: float) -> Engine:
         return create_engine(
             url,
             isolation_level="REPEATABLE READ",
-            connect_args={"connect_timeout": max(2, int(timeout_s))},
+            # The lock timeout is the session's, so that no transaction has to set it.
+            connect_args={
+                "connect_timeout": max(2, int(timeout_s)),
+                "options": f"-c lock_timeout={int(timeout_s * 1000)}",
+            },
             pool_pre_ping=True,
         )
     except ModuleNotFoundError as error:

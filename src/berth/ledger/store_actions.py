@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from berth.errors import Busy, Conflict, NotFound
 from berth.ledger.model import Outcome
@@ -35,11 +35,11 @@ class ActionStore(Store):
         Other actions of dead runs lose these guests. Raises Busy, naming every holder, when one is not proved dead,
         and Conflict for guests that are locked.
         """
-        keys = sorted({(request.project, name.casefold()) for name in request.names})
+        names = sorted({name.casefold() for name in request.names})
         with self._database.write() as connection:
             at = self._clock()
-            _refuse_locked(connection, keys)
-            holders = _holders(connection, keys)
+            _refuse_locked(connection, request.project, names)
+            holders = _holders(connection, request.project, names)
             _refuse_live(holders, at)
             same = next((holder.action for holder in holders if _is_same(holder, request)), None)
             replaced = [holder for holder in holders if holder.action is not same]
@@ -47,14 +47,15 @@ class ActionStore(Store):
             for holder in holders:
                 _interrupt_steps(connection, holder, at)
             for holder in replaced:
-                _let_go(connection, holder.action.id, keys, at)
+                _let_go(connection, holder.action.id, names, at)
                 _end_empty(connection, holder, action.id, at)
             if same:
                 values = {"owner": action.owner, "attempts": action.attempts}
                 connection.execute(actions.update().where(actions.c.id == action.id).values(values))
             else:
                 connection.execute(actions.insert(), values_of(action))
-                rows = [{"action_id": action.id, "project": project, "name_key": name} for project, name in keys]
+                held = {"action_id": action.id, "project": request.project}
+                rows = [{**held, "name_key": name} for name in names]
                 if rows:
                     connection.execute(holds.insert(), rows)
         return Begun(action, resumed=same is not None, took_over=tuple(holder.action.id for holder in replaced))
@@ -104,10 +105,10 @@ def open_action(connection: Connection, action_id: str) -> ActionRow:
     return row
 
 
-def _holders(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[_Holder]:
+def _holders(connection: Connection, project: str, wanted: Sequence[str]) -> list[_Holder]:
     query = (
         select(holds.c.action_id, holds.c.name_key)
-        .where(tuple_(holds.c.project, holds.c.name_key).in_(keys), holds.c.released_at.is_(None))
+        .where(holds.c.project == project, holds.c.name_key.in_(wanted), holds.c.released_at.is_(None))
         .order_by(holds.c.name_key)
     )
     names: dict[str, tuple[str, ...]] = {}
@@ -117,10 +118,10 @@ def _holders(connection: Connection, keys: Sequence[tuple[str, str]]) -> list[_H
     return [_Holder(row, names[row.id], proof_of_death(Owner(**row.owner))) for row in rows]
 
 
-def _refuse_locked(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
+def _refuse_locked(connection: Connection, project: str, names: Sequence[str]) -> None:
     query = (
         select(guests.c.name, guests.c.locked_by, guests.c.lock_reason)
-        .where(tuple_(guests.c.project, guests.c.name_key).in_(keys), guests.c.lock_reason.is_not(None))
+        .where(guests.c.project == project, guests.c.name_key.in_(names), guests.c.lock_reason.is_not(None))
         .where(guests.c.deleted_at.is_(None))
         .order_by(guests.c.name)
     )
@@ -188,8 +189,8 @@ def _interrupt_steps(connection: Connection, holder: _Holder, at: float) -> None
     connection.execute(steps.update().where(left).values(values))
 
 
-def _let_go(connection: Connection, action_id: str, keys: Sequence[tuple[str, str]], at: float) -> None:
-    held = (holds.c.action_id == action_id) & tuple_(holds.c.project, holds.c.name_key).in_(keys)
+def _let_go(connection: Connection, action_id: str, names: Sequence[str], at: float) -> None:
+    held = (holds.c.action_id == action_id) & holds.c.name_key.in_(names)
     connection.execute(holds.update().where(held, holds.c.released_at.is_(None)).values(released_at=at))
 
 

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 
 from berth.errors import Conflict
 from berth.ledger import quota
 from berth.ledger.book_addresses import book_addresses
 from berth.ledger.book_claims import book_claims, check_claims
 from berth.ledger.model import PowerState, TaskState, VmState
-from berth.ledger.rows import Booked, BootRecord, Claim, NewGuest
+from berth.ledger.rows import ActionRow, Booked, BootRecord, Claim, NewGuest
 from berth.ledger.store_actions import open_action
 from berth.ledger.store_base import Store
 from berth.ledger.store_guests import release, rows_by_uuid, used_by_project
@@ -30,8 +31,8 @@ class BootStore(Store):
         """
         with self._database.write() as connection:
             action = open_action(connection, action_id)
-            _check_names(connection, action_id, boot.guests)
-            _check_quota(connection, boot)
+            _check_names(connection, action, boot.guests)
+            _check_quota(connection, action.project, boot)
             group_of = {row.uuid: (row.project, row.server_group) for row in boot.guests if row.server_group}
             check_claims(connection, boot.claims, group_of)
             at = self._clock()
@@ -77,30 +78,26 @@ def _guest_values(guest: NewGuest) -> dict[str, object]:
     }
 
 
-def _check_names(connection: Connection, action_id: str, new: Sequence[NewGuest]) -> None:
+def _check_names(connection: Connection, action: ActionRow, new: Sequence[NewGuest]) -> None:
     """Raises Conflict for every name that the action does not hold or that a guest already has."""
-    keys = [(guest.project, guest.name.casefold()) for guest in new]
-    query = select(holds.c.project, holds.c.name_key).where(
-        tuple_(holds.c.project, holds.c.name_key).in_(keys),
-        holds.c.action_id == action_id,
-        holds.c.released_at.is_(None),
+    names = Counter(guest.name.casefold() for guest in new)
+    query = select(holds.c.name_key).where(
+        holds.c.action_id == action.id, holds.c.name_key.in_(names), holds.c.released_at.is_(None)
     )
-    held = {tuple(key) for key in connection.execute(query)}
-    lost = sorted(name for project, name in keys if (project, name) not in held)
+    held = set(connection.execute(query).scalars())
+    lost = sorted(guest.name for guest in new if guest.project != action.project or guest.name.casefold() not in held)
     if lost:
-        raise Conflict(f"action {action_id}: does not hold {', '.join(lost)}", hint="run the verb again")
+        raise Conflict(f"action {action.id}: does not hold {', '.join(lost)}", hint="run the verb again")
     query = (
-        select(guests.c.project, guests.c.name, guests.c.vm_state, guests.c.host)
-        .where(tuple_(guests.c.project, guests.c.name_key).in_(keys), guests.c.deleted_at.is_(None))
+        select(guests.c.name, guests.c.vm_state, guests.c.host)
+        .where(guests.c.project == action.project, guests.c.name_key.in_(names), guests.c.deleted_at.is_(None))
         .order_by(guests.c.name)
     )
     lines = [
-        f"guest {row.name} of project {row.project} is there already: {row.vm_state}, host {row.host or 'none'}"
+        f"guest {row.name} of project {action.project} is there already: {row.vm_state}, host {row.host or 'none'}"
         for row in connection.execute(query)
     ]
-    lines += [
-        f"guest {name} is asked for twice" for _project, name in sorted({key for key in keys if keys.count(key) > 1})
-    ]
+    lines += [f"guest {name} is asked for twice" for name, count in sorted(names.items()) if count > 1]
     if lines:
         raise Conflict(
             lines[0] if len(lines) == 1 else f"{len(lines)} names are taken",
@@ -110,10 +107,8 @@ def _check_names(connection: Connection, action_id: str, new: Sequence[NewGuest]
         )
 
 
-def _check_quota(connection: Connection, boot: BootRecord) -> None:
+def _check_quota(connection: Connection, project: str, boot: BootRecord) -> None:
     """Raises QuotaExceeded when the guests would take their project past the boot's quota."""
     if boot.quota is None:
         return
-    for project in sorted({guest.project for guest in boot.guests}):
-        mine = [guest for guest in boot.guests if guest.project == project]
-        quota.check(boot.quota, project, used_by_project(connection, project), mine)
+    quota.check(boot.quota, project, used_by_project(connection, project), boot.guests)
