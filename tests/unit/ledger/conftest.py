@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import runpy
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,30 +23,55 @@ _SERVER = runpy.run_path(str(Path(__file__).with_name("postgresql_server.py")))
 LIMITS = Resources(vcpus=8, memory_mib=8192, disk_mib=100_000)
 
 
+Maker = Callable[[bool], str]
+
+
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Callable[[], str]]:
-    """Gives a function that makes an empty database and returns its URL."""
+def make_postgresql() -> Iterator[Maker]:
+    """Gives a function that makes a database, empty or with the current schema, and returns its URL."""
     if _SERVER["binaries"]() is None or importlib.util.find_spec("psycopg") is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql, pip install psycopg[binary]")
     with _SERVER["running_server"]() as server:
         engine = create_engine(server.format(database="postgres"), isolation_level="AUTOCOMMIT")
 
-        def make(template: str = "template0") -> str:
+        def make(current: bool) -> str:
             name = f"t{uuid.uuid4().hex}"
             with engine.connect() as connection:
+                template = "current" if current else "template0"
                 connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
             return str(server.format(database=name))
 
+        with engine.connect() as connection:
+            connection.execute(text("CREATE DATABASE current"))
+        Ledger.open(server.format(database="current")).close()
         yield make
         engine.dispose()
 
 
+@pytest.fixture
+def postgresql(make_postgresql: Maker) -> Callable[[], str]:
+    """Returns a function that makes an empty database and returns its URL."""
+    return lambda: make_postgresql(False)
+
+
+@pytest.fixture(scope="session")
+def current_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a SQLite ledger of the current schema, to copy."""
+    path = tmp_path_factory.mktemp("current") / "ledger.sqlite"
+    Ledger.open(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Returns the URL of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.sqlite"
-    return str(request.getfixturevalue("postgresql")())
+    """Returns the URL of a database: with the current schema for tests that use `ledger`, else empty."""
+    current = "ledger" in request.fixturenames
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("make_postgresql")(current))
+    path = tmp_path / "ledger.sqlite"
+    if current:
+        shutil.copy(request.getfixturevalue("current_sqlite"), path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
