@@ -1,75 +1,143 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compares the domain XML that is wanted with what libvirt kept of it.
+"""Compares the domain XML that is wanted with what libvirt keeps of it, as trees.
 
-libvirt fills in a lot (addresses, aliases, controllers, canonical machine names, units), so the question is not whether
-the two are equal but whether everything that is wanted is there.
+libvirt fills in a lot (addresses, controllers, canonical machine names, units), so the question is not whether the two
+are equal but whether all that is wanted is there, and whether there are devices that nobody wanted.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from typing import List, Optional
+from dataclasses import dataclass
+from typing import List, Optional, Tuple
 
-# What libvirt resolves to a value of its own: element path -> attribute.
-_RESOLVED = {("domain", "os", "type"): "machine"}
-_MIB_PER_UNIT = {"KiB": 1.0 / 1024, "MiB": 1.0, "GiB": 1024.0, "b": 1.0 / 1048576, "bytes": 1.0 / 1048576}
+from ansible_collections.berth.kvm.plugins.module_utils.host_domains import UNITS
+
+Element = ElementTree.Element
+
+# Devices that libvirt never adds by itself: one too many of them is somebody's change.
+_NEVER_ADDED = {"disk", "interface", "hostdev", "filesystem", "graphics", "tpm", "watchdog", "rng", "channel", "arg"}
+# What tells two elements of one kind apart: path below the element, attribute.
+_IDENTITY = {
+    "disk": ("target", "dev"),
+    "interface": ("mac", "address"),
+    "channel": ("target", "name"),
+    "controller": (".", "type"),
+    "timer": (".", "name"),
+    "feature": (".", "name"),
+}
+_SIZES = ("memory", "currentMemory")
+# An alias and what libvirt makes of it, whatever the version: the guest keeps the machine it was first made with.
+_MACHINES = {"q35": "pc-q35-", "pc": "pc-i440fx-", "virt": "virt-"}
 
 
-def differences(wanted: str, found: str) -> List[str]:
-    """Returns one line per thing that is wanted and not in `found`; empty when the domain is as wanted."""
-    return _missing(ElementTree.fromstring(wanted), ElementTree.fromstring(found), ())
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs. `found` and `wanted` are None where there is nothing."""
+
+    path: str
+    found: Optional[str]
+    wanted: Optional[str]
 
 
-def _missing(wanted, found, parents) -> List[str]:
-    path = parents + (wanted.tag.rpartition("}")[2],)
-    lines = []
-    for name, value in wanted.attrib.items():
-        other = found.get(name)
-        if not _same_value(path, name, value, other, wanted, found):
-            lines.append("%s: %s is %r, wanted %r" % ("/".join(path), name, other, value))
-    text = (wanted.text or "").strip()
-    if text and not len(wanted) and not _same_text(path, wanted, found):
-        shown = "(another record)" if len(text) > 60 else repr((found.text or "").strip())
-        lines.append("%s: found %s, wanted %s" % ("/".join(path), shown, text if len(text) <= 60 else "the new one"))
+def differences(wanted: str, found: str) -> List[Difference]:
+    """Returns what must change in the domain `found` to be the one `wanted`; nothing when it is."""
+    return _compare(_parse(wanted), _parse(found), "domain")
+
+
+def keep_machine(wanted: str, found: str) -> str:
+    """Returns `wanted` with the exact machine version of `found`: a guest's hardware outlives upgrades of its host."""
+    root, machine = _parse(wanted), _parse(found).find("os/type")
+    asked = root.find("os/type")
+    if asked is None or machine is None or not _is_same_machine(asked.get("machine"), machine.get("machine")):
+        return wanted
+    asked.set("machine", str(machine.get("machine")))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _compare(wanted: Element, found: Element, path: str) -> List[Difference]:
+    differs = [
+        Difference(f"{path}@{name}", found.get(name), value)
+        for name, value in sorted(wanted.attrib.items())
+        if not _is_same(wanted, name, value, found.get(name))
+    ]
+    if not len(wanted) and not _is_same_text(wanted, found):
+        differs.append(Difference(path, _text(found), _text(wanted)))
     left = list(found)
     for child in wanted:
-        candidates = [other for other in left if other.tag == child.tag]
-        best = _best(child, candidates, path)
-        if best is None:
-            lines.append("%s: no %s" % ("/".join(path), child.tag.rpartition("}")[2]))
+        place = f"{path}/{_tag(child)}{_label(child)}"
+        match = _match(child, left)
+        if match is None:
+            differs.append(Difference(place, None, _summary(child)))
         else:
-            left.remove(best)
-            lines.extend(_missing(child, best, path))
-    return lines
+            left.remove(match)
+            differs += _compare(child, match, place)
+    extra = [child for child in left if _tag(child) in _NEVER_ADDED]
+    return differs + [Difference(f"{path}/{_tag(child)}{_label(child)}", _summary(child), None) for child in extra]
 
 
-def _best(child, candidates, path) -> Optional[ElementTree.Element]:
-    """Returns the candidate that lacks least of what is wanted."""
-    if not candidates:
-        return None
-    return min(candidates, key=lambda other: len(_missing(child, other, path)))
+def _match(child: Element, candidates: List[Element]) -> Optional[Element]:
+    """Returns the first candidate of the same kind and identity."""
+    return next(
+        (other for other in candidates if other.tag == child.tag and _identity(other) == _identity(child)), None
+    )
 
 
-def _same_value(path, name, value, other, wanted, found) -> bool:
-    if value == other:
-        return True
-    if path[-1] in ("memory", "currentMemory") and name == "unit":
+def _identity(element: Element) -> Tuple[str, ...]:
+    where = _IDENTITY.get(_tag(element))
+    if where is None:
+        return ()
+    path, name = where
+    holder = element if path == "." else element.find(path)
+    return () if holder is None else ((holder.get(name) or "").lower(),)
+
+
+def _label(element: Element) -> str:
+    identity = _identity(element)
+    return f"[{identity[0]}]" if identity else ""
+
+
+def _is_same(wanted: Element, name: str, value: str, other: Optional[str]) -> bool:
+    if _tag(wanted) in _SIZES and name == "unit":
         return True  # compared with the number
-    if _RESOLVED.get(path) == name and other is not None:
-        return other == value or other.startswith(("pc-%s-" % value, "pc-i440fx-" if value == "pc" else "\0"))
-    if name == "port" and value == "-1":
-        return True  # autoport
-    return False
+    if _tag(wanted) == "type" and name == "machine":
+        return _is_same_machine(value, other)
+    if _tag(wanted) == "graphics" and name == "port" and value == "-1":
+        return True  # libvirt chooses one at each start
+    if name == "address" and _tag(wanted) == "mac":
+        return value.lower() == (other or "").lower()
+    return value == other
 
 
-def _same_text(path, wanted, found) -> bool:
-    mine, theirs = (wanted.text or "").strip(), (found.text or "").strip()
-    if mine == theirs:
-        return True
-    if path[-1] in ("memory", "currentMemory"):
-        return _mib(wanted) == _mib(found)
-    return False
+def _is_same_machine(wanted: Optional[str], found: Optional[str]) -> bool:
+    prefix = _MACHINES.get(wanted or "")
+    return wanted == found or bool(prefix and (found or "").startswith(prefix))
 
 
-def _mib(element) -> float:
-    return float((element.text or "0").strip()) * _MIB_PER_UNIT.get(element.get("unit", "KiB"), 1.0 / 1024)
+def _is_same_text(wanted: Element, found: Element) -> bool:
+    if _tag(wanted) in _SIZES:
+        return _bytes(wanted) == _bytes(found)
+    return _text(wanted) == _text(found)
+
+
+def _bytes(element: Element) -> int:
+    return int(_text(element) or 0) * UNITS[element.get("unit", "KiB").lower()]
+
+
+def _text(element: Element) -> str:
+    return (element.text or "").strip()
+
+
+def _tag(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _summary(element: Element) -> str:
+    """Returns an element as one short line."""
+    attributes = "".join(f" {name}={value!r}" for name, value in sorted(element.attrib.items()))
+    inner = ", ".join(_summary(child) for child in element)
+    return f"<{_tag(element)}{attributes}>" + (f" ({inner})" if inner else _text(element))
+
+
+def _parse(xml: str) -> Element:
+    return ElementTree.fromstring(xml)  # noqa: S314  libvirt's own words, or what we rendered

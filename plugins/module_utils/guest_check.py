@@ -3,106 +3,170 @@
 
 from __future__ import annotations
 
-import os
+import re
 import xml.etree.ElementTree as ElementTree
+from typing import Any, Dict, List, Optional, Set
 
-from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import REQUEST, GuestFailure
-from ansible_collections.berth.kvm.plugins.module_utils.guest_files import GIB, MIB, free_mib
+from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import Definition
+from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import HOST, REQUEST, GuestFailure
+from ansible_collections.berth.kvm.plugins.module_utils.guest_files import (
+    check_disk_size,
+    free_mib,
+    image_size_bytes,
+)
 from ansible_collections.berth.kvm.plugins.module_utils.host_domains import domains
 
-# Left free on the instances' file system whatever the guests' disks may still grow.
+# Stays free on the instances' file system: a new overlay takes some 200 KiB, a seed 64 KiB.
 DISK_MARGIN_MIB = 256
-AMOUNTS = (("vcpus", ""), ("memory_mib", " MiB"), ("disk_mib", " MiB"))
+_UNITS = {"vcpus": "", "memory_mib": " MiB", "disk_mib": " MiB"}
+_REASONS = {"vcpus": "vcpus", "memory_mib": "memory", "disk_mib": "disk"}
+# The network cards of user-mode networks that are forwarded are given to QEMU as arguments.
+_MAC_ARGUMENT = re.compile(r"(?:^|,)mac=([0-9A-Fa-f:]{17})(?:,|$)")
+_QEMU_ARGUMENT = (
+    "{http://libvirt.org/schemas/domain/qemu/1.0}commandline/{http://libvirt.org/schemas/domain/qemu/1.0}arg"
+)
+
+Domain = Dict[str, Any]
 
 
-class Present:
-    """The domains that are defined on this host, and what they use. Guests that pass the check are added."""
+class Presence:
+    """The domains that are defined on this host. Guests that pass the check are counted too."""
 
-    def __init__(self, connection) -> None:
-        self.domains = domains(connection)
-        self.used = {"vcpus": 0, "memory_mib": 0, "disk_mib": 0}
-        for domain in self.domains:
-            self._add(domain)
+    def __init__(self, found: List[Domain]) -> None:
+        self.domains = found
+        self._image_sizes: Dict[str, int] = {}
 
-    def _add(self, domain) -> None:
-        self.used["vcpus"] += domain["vcpus"] or 0
-        self.used["memory_mib"] += domain["memory_mib"] or 0
-        self.used["disk_mib"] += sum(disk["capacity_mib"] or 0 for disk in domain["disks"])
+    @classmethod
+    def read(cls, connection: Any) -> Presence:
+        """Returns what is there now."""
+        return cls(domains(connection))
 
-    def find(self, uuid):
-        """Returns the domain with that UUID, or None."""
+    def find(self, uuid: str) -> Optional[Domain]:
+        """Returns the domain of that UUID, None without one."""
         return next((domain for domain in self.domains if domain["uuid"] == uuid), None)
 
-    def check(self, guest, instances_path) -> None:
-        """Raises GuestFailure when the guest cannot be defined here; otherwise counts it as present."""
-        if self.find(guest["uuid"]) is not None:
-            self._check_ours(guest)
-            return  # it is counted already
-        root = ElementTree.fromstring(guest["xml"])
-        self._check_name(guest)
-        self._check_macs(guest, root)
-        disk_mib = sum(int(disk["size_gib"]) * GIB // MIB for disk in guest["disks"])
-        wanted = {"vcpus": guest["vcpus"], "memory_mib": guest["memory_mib"], "disk_mib": disk_mib}
-        self._check_room(guest, wanted, instances_path)
-        macs = [mac.get("address") for mac in root.iterfind("devices/interface/mac")]
-        disks = [{"capacity_mib": disk_mib}]
-        added = {"uuid": guest["uuid"], "name": guest["name"], "macs": macs, "disks": disks, "record": {}}
-        added.update(vcpus=guest["vcpus"], memory_mib=guest["memory_mib"])
-        self.domains.append(added)
-        self._add(added)
+    def check(self, guest: Definition) -> None:
+        """Returns when the guest can be defined here, and counts it from then on. Raises GuestFailure."""
+        mine = self.find(guest.uuid)
+        others = [domain for domain in self.domains if domain["uuid"] != guest.uuid]
+        macs = macs_of(guest.xml)
+        if mine is not None:
+            _check_mine(guest, mine)
+        _check_name(guest, others)
+        _check_macs(guest, macs, others)
+        self._check_room(guest, others)
+        if mine is None:
+            self._check_images(guest)
+            _check_free_space(guest)
+        self.domains = [*others, _counted(guest, macs)]
 
-    def _check_ours(self, guest) -> None:
-        domain = self.find(guest["uuid"])
-        if domain["record"] is None:
+    def _check_room(self, guest: Definition, others: List[Domain]) -> None:
+        asked = {"vcpus": guest.vcpus, "memory_mib": guest.memory_mib, "disk_mib": guest.disk_mib}
+        for amount, wanted in asked.items():
+            limit = guest.limits.get(amount)
+            used = sum(_use(domain, amount) for domain in others)
+            if limit is not None and used + wanted > limit:
+                unit = _UNITS[amount]
+                raise GuestFailure(
+                    _REASONS[amount],
+                    f"guest {guest.name}: {_REASONS[amount]} {wanted}{unit} does not fit: the {len(others)} "
+                    f"other domains of this host have {used}{unit} of {limit}{unit}",
+                )
+
+    def _check_images(self, guest: Definition) -> None:
+        for disk in guest.disks:
+            if disk.backing_path not in self._image_sizes:
+                self._image_sizes[disk.backing_path] = image_size_bytes(guest, disk)
+            check_disk_size(guest, disk, self._image_sizes[disk.backing_path])
+
+
+def macs_of(xml: str) -> Set[str]:
+    """Returns the MAC addresses of a domain, in lower case, those in QEMU's arguments included."""
+    root = ElementTree.fromstring(xml)  # noqa: S314  libvirt's own words, or what we rendered
+    found = {mac.get("address", "") for mac in root.iterfind("devices/interface/mac")}
+    for argument in root.iterfind(_QEMU_ARGUMENT):
+        found.update(_MAC_ARGUMENT.findall(argument.get("value", "")))
+    return {mac.lower() for mac in found if mac}
+
+
+def _counted(guest: Definition, macs: Set[str]) -> Domain:
+    return {
+        "uuid": guest.uuid,
+        "name": guest.name,
+        "persistent": True,
+        "vcpus": guest.vcpus,
+        "memory_mib": guest.memory_mib,
+        "disks": [{"capacity_mib": guest.disk_mib}],
+        "macs": sorted(macs),
+        "record": {},
+    }
+
+
+def _use(domain: Domain, amount: str) -> int:
+    if amount != "disk_mib":
+        return int(domain[amount] or 0)
+    return sum(int(disk["capacity_mib"] or 0) for disk in domain["disks"])
+
+
+def _macs(domain: Domain) -> Set[str]:
+    """Returns the MACs of a domain as the facts have it, with those that only its record knows."""
+    recorded = [network.get("mac") for network in (domain["record"] or {}).get("networks") or []]
+    return {str(mac).lower() for mac in [*domain["macs"], *recorded] if mac}
+
+
+def _check_mine(guest: Definition, mine: Domain) -> None:
+    if mine["record"] is None:
+        raise GuestFailure(
+            "uuid",
+            f"guest {guest.name}: its UUID {guest.uuid} is that of domain {mine['name']} of this host, which "
+            "has no record of Berth; nothing was changed",
+            REQUEST,
+        )
+    if mine["name"] != guest.name:
+        raise GuestFailure(
+            "uuid",
+            f"guest {guest.name}: its UUID {guest.uuid} is that of guest {mine['name']} of this host; "
+            "nothing was changed",
+            REQUEST,
+        )
+    if not mine["persistent"]:
+        raise GuestFailure(
+            "uuid",
+            f"guest {guest.name}: it runs here without a definition, so something else started it; stop it first",
+            REQUEST,
+        )
+
+
+def _check_name(guest: Definition, others: List[Domain]) -> None:
+    for domain in others:
+        if domain["name"] == guest.name:
+            whose = "not Berth's" if domain["record"] is None else "a guest"
             raise GuestFailure(
-                "foreign",
-                "guest %s: domain %s of this host has its UUID and is not Berth's; nothing was changed"
-                % (guest["name"], domain["name"]),
+                "name",
+                f"guest {guest.name}: this host has a domain of that name, {whose}, UUID {domain['uuid']}; "
+                "take another name, or remove that domain",
                 REQUEST,
             )
 
-    def _check_name(self, guest) -> None:
-        for domain in self.domains:
-            if domain["name"] == guest["name"]:
-                owner = "Berth's" if domain["record"] is not None else "not Berth's"
-                raise GuestFailure(
-                    "name_taken",
-                    "guest %s: this host has a domain of that name, uuid %s, %s; rename or remove it"
-                    % (guest["name"], domain["uuid"], owner),
-                )
 
-    def _check_macs(self, guest, root) -> None:
-        mine = {mac.get("address", "").lower() for mac in root.iterfind("devices/interface/mac")}
-        for domain in self.domains:
-            both = mine & {mac.lower() for mac in domain["macs"] if mac}
-            if both:
-                raise GuestFailure(
-                    "mac_taken",
-                    "guest %s: MAC %s is used by domain %s of this host" % (guest["name"], min(both), domain["name"]),
-                    REQUEST,
-                )
-
-    def _check_room(self, guest, wanted, instances_path) -> None:
-        limits = guest.get("limits") or {}
-        for amount, unit in AMOUNTS:
-            limit = limits.get(amount)
-            if limit is not None and self.used[amount] + wanted[amount] > limit:
-                raise GuestFailure(
-                    amount,
-                    "guest %s: %s %d%s does not fit: domains of this host use %d%s of %d%s"
-                    % (guest["name"], amount, wanted[amount], unit, self.used[amount], unit, limit, unit),
-                )
-        free = free_mib(instances_path)
-        if free < DISK_MARGIN_MIB:
+def _check_macs(guest: Definition, macs: Set[str], others: List[Domain]) -> None:
+    for domain in others:
+        both = macs & _macs(domain)
+        if both:
             raise GuestFailure(
-                "disk_full",
-                "guest %s: %s has %d MiB free, %d MiB are needed at least"
-                % (guest["name"], instances_path, free, DISK_MARGIN_MIB),
+                "mac",
+                f"guest {guest.name}: domain {domain['name']} of this host has the MAC address {min(both)}; "
+                "two guests cannot share one",
+                REQUEST,
             )
 
 
-def missing_folder(instances_path):
-    """Returns why the instances folder cannot be used, or an empty text."""
-    if not os.path.isdir(instances_path):
-        return "%s is no folder on this host; `berth host prepare` makes it" % instances_path
-    return ""
+def _check_free_space(guest: Definition) -> None:
+    free = free_mib(guest.folder)
+    if free < DISK_MARGIN_MIB:
+        raise GuestFailure(
+            "disk_free",
+            f"guest {guest.name}: {guest.folder} would be on a file system with {free} MiB free, "
+            f"needed are {DISK_MARGIN_MIB} MiB; make room on the host",
+            HOST,
+        )

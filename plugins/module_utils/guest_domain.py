@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest's domain: looked up by UUID, defined, started, stopped, undefined. Every wait is bounded."""
+"""A guest's domain: looked up, defined, started, stopped, undefined. Every wait is bounded.
+
+Each function reads the state anew and is right when half of its work was done before: a connection that broke is
+replaced and the call repeated (libvirt_conn.Link).
+"""
 
 from __future__ import annotations
 
-import re
+import os
 import time
+from typing import Any, List, Optional
 
-from ansible_collections.berth.kvm.plugins.module_utils.domain_diff import differences
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import GuestFailure
+from ansible_collections.berth.kvm.plugins.module_utils.guest_work import GONE
 from ansible_collections.berth.kvm.plugins.module_utils.host_domains import STATES, described
 from ansible_collections.berth.kvm.plugins.module_utils.libvirt_conn import describe
 
@@ -17,13 +22,16 @@ except ImportError:
     libvirt = None
 
 POLL_S = 0.1
-POWER_OFF_S = 30.0
-QEMU_LOG_LINES = 3
-ABSENT = "absent"
+PRESS_AGAIN_S = 5.0
+LOG_LINES = 5
+LOG_BYTES = 8192
+RUNNING, PAUSED, OFF, CRASHED = "running", "paused", "shutdown", "crashed"
+# The XML files of the guests are theirs alone; NVRAM, snapshots and the like must not outlive the definition.
+UNDEFINE_FLAGS = ("MANAGED_SAVE", "SNAPSHOTS_METADATA", "NVRAM", "CHECKPOINTS_METADATA", "TPM")
 
 
-def find(connection, uuid):
-    """Returns the domain of that UUID, or None."""
+def find(connection: Any, uuid: str) -> Any:
+    """Returns the domain of that UUID, None when there is none."""
     try:
         return connection.lookupByUUIDString(uuid)
     except libvirt.libvirtError as error:
@@ -32,136 +40,162 @@ def find(connection, uuid):
         raise
 
 
-def find_ours(connection, guest, force=False):
-    """Returns the guest's domain, or None. Raises GuestFailure for one of that UUID without our record, unless forced."""
-    domain = find(connection, guest["uuid"])
-    if domain is None or force:
-        return domain
-    if described(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))["record"] is None:
-        message = "guest %s: domain %s of this host has its UUID and no record of Berth; nothing was changed" % (
-            guest["name"],
-            domain.name(),
+def find_ours(connection: Any, uuid: str, *, force: bool) -> Any:
+    """Returns the guest's domain, None when there is none.
+
+    Raises GuestFailure for a domain of that UUID that does not carry our record, unless `force`.
+    """
+    domain = find(connection, uuid)
+    if domain is not None and not force and described(inactive_xml(domain))["record"] is None:
+        raise GuestFailure(
+            "foreign",
+            f"domain {domain.name()} of this host has the UUID {uuid} and no record of Berth; nothing was changed. "
+            "If it is to be treated as a guest all the same, say force",
         )
-        raise GuestFailure("foreign", message)
     return domain
 
 
-def state(domain):
-    """Returns the domain's state in the words of the facts."""
-    return STATES.get(domain.state(0)[0], "nostate")
+def inactive_xml(domain: Any) -> str:
+    """Returns the domain as it starts next time."""
+    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
-def pending(connection, guest):
-    """Returns what the guest's domain lacks of its definition, one line each; None when there is no domain."""
-    domain = find(connection, guest["uuid"])
-    if domain is None:
-        return None
-    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
-    return differences(guest["xml"], domain.XMLDesc(flags))
+def state_of(domain: Any) -> str:
+    """Returns the domain's state in the words of the facts, `absent` for None."""
+    return GONE if domain is None else STATES.get(domain.state(0)[0], "nostate")
 
 
-def define(connection, guest):
-    """Defines the guest, autostart as it asks for. Raises GuestFailure with libvirt's message."""
-    try:
-        domain = connection.defineXMLFlags(guest["xml"], libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-        wanted = 1 if guest.get("autostart") else 0
-        if domain.autostart() != wanted:
-            domain.setAutostart(wanted)
-    except libvirt.libvirtError as error:
-        raise GuestFailure("define", "guest %s: libvirt refused it: %s" % (guest["name"], describe(error)))
-    return domain
+def define(connection: Any, xml: str) -> Any:
+    """Returns the domain, defined as `xml` says; libvirt checks the XML against its schema."""
+    return connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
 
-def start(connection, guest, wait_running_s):
-    """Starts the guest's domain and waits until it runs; returns whether it had to. Raises GuestFailure."""
-    domain = connection.lookupByUUIDString(guest["uuid"])
-    before = state(domain)
-    if before == "running":
+def start(connection: Any, uuid: str, name: str, wait_running_s: float) -> bool:
+    """Returns whether the guest had to be started, once it runs. Raises GuestFailure with QEMU's last words."""
+    domain = connection.lookupByUUIDString(uuid)
+    before = state_of(domain)
+    if before == RUNNING:
         return False
     try:
-        if before == "paused":
-            domain.resume()
-        else:
-            domain.create()
+        domain.resume() if before == PAUSED else domain.create()
     except libvirt.libvirtError as error:
-        if state(domain) != "running":
-            raise GuestFailure("start", "guest %s did not start: %s" % (guest["name"], describe(error)))
-    deadline = time.monotonic() + wait_running_s
-    while state(domain) != "running":
-        if time.monotonic() > deadline or state(domain) in ("shutdown", "crashed"):
-            message = "guest %s did not stay running, it is %s" % (guest["name"], state(domain))
-            raise GuestFailure("start", message)
-        time.sleep(POLL_S)
+        # Somebody else may have been faster.
+        if state_of(domain) != RUNNING:
+            raise GuestFailure(
+                "start", f"guest {name} did not start: {describe(error)}{_log_tail(connection, name)}"
+            ) from error
+    _wait_running(connection, domain, name, wait_running_s)
     return True
 
 
-def power_off(domain):
-    """Cuts the guest's power; returns whether it was on."""
+def _wait_running(connection: Any, domain: Any, name: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        state = state_of(domain)
+        if state == RUNNING:
+            return
+        if state in (OFF, CRASHED) or time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_S)
+    raise GuestFailure(
+        "start",
+        f"guest {name} does not run {timeout_s:g} s after its start, it is {state}{_log_tail(connection, name)}",
+    )
+
+
+def power_off(domain: Any) -> bool:
+    """Returns whether the guest was on; it is off now, without having been asked."""
     if not domain.isActive():
         return False
     try:
-        domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_DEFAULT)
+        domain.destroy()
     except libvirt.libvirtError as error:
         # It may have ended by itself meanwhile.
-        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
             raise
     return True
 
 
-def shut_down(domain, name, timeout_s, hard):
-    """Asks the guest to shut down and waits; returns whether it was on. Cuts the power only when `hard`."""
-    if not domain.isActive():
-        return False
-    if state(domain) == "paused":
-        domain.resume()
-    deadline = time.monotonic() + timeout_s
-    asked_at = None
-    while domain.isActive() and time.monotonic() < deadline:
-        # A guest that is still starting misses the button: press it again every few seconds.
-        if asked_at is None or time.monotonic() - asked_at > 5.0:
-            asked_at = time.monotonic()
-            _press(domain)
+def shut_down(domain: Any, timeout_s: float) -> bool:
+    """Returns whether the guest is off after at most `timeout_s`, having been asked by its power button.
+
+    A guest that is still booting does not notice the button, so it is pressed again.
+    """
+    begin = pressed = time.monotonic()
+    press(domain)
+    while domain.isActive():
+        now = time.monotonic()
+        if now - begin >= timeout_s:
+            return False
+        if now - pressed >= PRESS_AGAIN_S:
+            pressed = now
+            press(domain)
         time.sleep(POLL_S)
-    if domain.isActive():
-        if not hard:
-            message = "guest %s did not shut down within %d s; --hard cuts its power" % (name, timeout_s)
-            raise GuestFailure("timeout", message)
-        power_off(domain)
     return True
 
 
-def _press(domain):
+def press(domain: Any) -> None:
+    """Presses the power button of a guest that is on."""
     try:
+        if state_of(domain) == PAUSED:
+            domain.resume()
         domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-    except libvirt.libvirtError:
-        if domain.isActive():
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
             raise
 
 
-def undefine(domain):
-    """Removes the definition with all that could hold it back; returns whether there was one."""
-    flags = (
-        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-        | getattr(libvirt, "VIR_DOMAIN_UNDEFINE_TPM", 0)
-    )
-    for wanted in (flags, flags & ~getattr(libvirt, "VIR_DOMAIN_UNDEFINE_TPM", 0)):
+def undefine(connection: Any, uuid: str) -> bool:
+    """Returns whether there was a definition; it is gone, with NVRAM, snapshot metadata and saved state.
+
+    Raises GuestFailure when the domain is still there afterwards.
+    """
+    domain = find(connection, uuid)
+    if domain is None:
+        return False
+    if domain.isPersistent():
+        _undefine(domain)
+    left = find(connection, uuid)
+    if left is not None and not left.isPersistent():
+        # It was started between the two: without a definition it ends with its power.
+        power_off(left)
+        left = find(connection, uuid)
+    if left is not None:
+        raise GuestFailure("undefine", f"domain {left.name()} is still defined; look at `virsh dominfo {uuid}`")
+    return True
+
+
+def _undefine(domain: Any) -> None:
+    flags = [getattr(libvirt, f"VIR_DOMAIN_UNDEFINE_{name}", 0) for name in UNDEFINE_FLAGS]
+    # The last one is the youngest (libvirt 8.9): a daemon older than its client does not know it.
+    for wanted in (sum(flags), sum(flags[:-1])):
         try:
             domain.undefineFlags(wanted)
-            return True
+            return
         except libvirt.libvirtError as error:
             code = error.get_error_code()
             if code == libvirt.VIR_ERR_NO_DOMAIN:
-                return False
-            # A driver that does not know a flag says so in one of these two ways.
-            if code not in (libvirt.VIR_ERR_INVALID_ARG, libvirt.VIR_ERR_NO_SUPPORT):
+                return
+            if code != libvirt.VIR_ERR_INVALID_ARG or wanted == sum(flags[:-1]):
                 raise
-    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
-    return True
 
 
-def plain(text):
-    """Returns a text on one line, without control characters."""
-    return re.sub(r"\s+", " ", str(text)).strip()
+def _log_tail(connection: Any, name: str) -> str:
+    """Returns the last lines of QEMU's log as a part of a message, '' where it cannot be read."""
+    for folder in _log_folders(connection.getURI()):
+        try:
+            with open(os.path.join(folder, f"{name}.log"), "rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - LOG_BYTES, 0))
+                lines: List[str] = file.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            continue
+        said = [line.strip() for line in lines if line.strip() and not line.startswith(("-", "LC_ALL"))]
+        return "; QEMU's log ends with: " + " | ".join(said[-LOG_LINES:]) if said else ""
+    return ""
+
+
+def _log_folders(uri: str) -> List[str]:
+    if uri.endswith("/session"):
+        cache: Optional[str] = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        return [os.path.join(str(cache), "libvirt", "qemu", "log")]
+    return ["/var/log/libvirt/qemu"]

@@ -1,210 +1,163 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A guest's files on its host: instance folder, overlay disk, seed, console log. All paths are checked where they are used."""
+"""A guest's files on its host: instance folder, overlay disks, console log.
+
+What exists is never touched: it may hold the guest's data. What is made gets its name when it is complete, so a killed
+run leaves a `.part` and never half a disk.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
 import re
-import shutil
-import stat
-import tempfile
+from typing import List, Optional
 
-from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import REQUEST, GuestFailure
+from ansible_collections.berth.kvm.plugins.module_utils import guest_tool
+from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import OWN_FILE, Definition, Disk, Target
+from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import HOST, REQUEST, GuestFailure
+from ansible_collections.berth.kvm.plugins.module_utils.image_failure import ImageFailure
+from ansible_collections.berth.kvm.plugins.module_utils.image_format import inspect
 
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 GIB = 1024**3
 MIB = 1024**2
-PUBLIC_KEY_FILE = "ssh_host_ed25519_key.pub"
-SEED_FILES = ("meta-data", "user-data", "network-config", "vendor-data")
+FOLDER_MODE = 0o711  # QEMU's user goes through it, and can list nothing
+ANY_SIZE_BYTES = 1 << 62
 
 
-class Toolbox:
-    """Runs commands for one guest. `run` is module.run_command or anything with its shape."""
-
-    def __init__(self, run, find) -> None:
-        self._run = run
-        self._find = find
-
-    def call(self, argv, reason):
-        """Returns a command's output. Raises GuestFailure with its last words."""
-        tool = self._find(argv[0])
-        if not tool:
-            raise GuestFailure(reason, "%s is not installed on this host; `berth host prepare` installs it" % argv[0])
-        code, out, err = self._run([tool] + list(argv[1:]))
-        if code != 0:
-            words = (err or out).strip().splitlines()
-            raise GuestFailure(reason, "%s failed: %s" % (argv[0], words[-1] if words else "exit code %s" % code))
-        return out
-
-
-def checked_dir(guest, instances_path):
-    """Returns the guest's instance folder. Raises GuestFailure unless it is <instances_path>/<uuid> and no link."""
-    uuid = guest["uuid"]
-    if not UUID.match(uuid):
-        raise GuestFailure("bad_uuid", "guest uuid %r: allowed is a lower-case UUID" % uuid, REQUEST)
-    expected = os.path.join(os.path.normpath(instances_path), uuid)
-    if os.path.normpath(guest["instance_dir"]) != expected:
-        message = "guest %s: instance_dir %s, allowed is %s" % (guest["name"], guest["instance_dir"], expected)
-        raise GuestFailure("bad_path", message, REQUEST)
-    if os.path.islink(expected):
-        raise GuestFailure("bad_path", "guest %s: %s is a link; remove it" % (guest["name"], expected))
-    return expected
-
-
-def inside(path, folder, guest):
-    """Returns `path` if it is a plain name inside `folder`. Raises GuestFailure otherwise."""
-    if os.path.dirname(os.path.normpath(path)) != folder or os.path.basename(path).startswith("."):
-        raise GuestFailure("bad_path", "guest %s: %s is not inside %s" % (guest["name"], path, folder), REQUEST)
-    return os.path.normpath(path)
-
-
-def make_folder(folder):
-    """Makes the instance folder; returns whether it was made now."""
+def make_folder(path: str) -> bool:
+    """Returns whether the folder was made now. Its parents are made where they are missing."""
+    os.makedirs(os.path.dirname(path), mode=FOLDER_MODE, exist_ok=True)
     try:
-        os.mkdir(folder, 0o711)
+        os.mkdir(path, FOLDER_MODE)
     except FileExistsError:
         return False
-    os.chmod(folder, 0o711)  # the umask may have taken bits away
+    os.chmod(path, FOLDER_MODE)  # the umask may have taken bits away
     return True
 
 
-def virtual_size(tools, path, image_format):
-    """Returns the size in bytes that a guest sees of a disk, opened as the format that is recorded and no other."""
-    out = tools.call(["qemu-img", "info", "--output=json", "-U", "-f", image_format, path], "disk")
-    return int(json.loads(out)["virtual-size"])
+def image_size_bytes(definition: Definition, disk: Disk) -> int:
+    """Returns the virtual size of the disk's backing image, from its inspected header.
 
-
-def make_disk(tools, disk, folder, guest):
-    """Makes the overlay disk unless it is there; returns whether it was made now.
-
-    An existing one is never resized or replaced: it may hold the guest's data. It is written under another name first,
-    so a killed run leaves no half a disk under the real one.
+    Raises GuestFailure when it is not there or is nothing a guest may be based on.
     """
-    path = inside(disk["path"], folder, guest)
-    if os.path.exists(path):
+    what = f"guest {definition.name}: its image {disk.backing_path}"
+    try:
+        with open(disk.backing_path, "rb") as file:
+            return inspect(file, declared=disk.backing_format, max_virtual_size_bytes=ANY_SIZE_BYTES).virtual_size_bytes
+    except ImageFailure as error:
+        raise GuestFailure("image_refused", f"{what}: {error}", REQUEST) from error
+    except FileNotFoundError as error:
+        raise GuestFailure("image", f"{what} is not on this host; let berth.kvm.image make it present", HOST) from error
+    except OSError as error:
+        raise GuestFailure("image", f"{what} cannot be read: {error.strerror}", HOST) from error
+
+
+def check_disk_size(definition: Definition, disk: Disk, virtual_size_bytes: int) -> None:
+    """Raises GuestFailure when the disk is smaller than what is on it."""
+    if disk.size_gib * GIB < virtual_size_bytes:
+        raise GuestFailure(
+            "disk_size",
+            f"guest {definition.name}: a disk of {disk.size_gib} GiB is smaller than its image of "
+            f"{virtual_size_bytes / GIB:.2f} GiB; take a flavor with a larger disk",
+            REQUEST,
+        )
+
+
+def make_disk(disk: Disk) -> bool:
+    """Returns whether the overlay was made now; an existing disk stays as it is. Raises GuestFailure."""
+    if os.path.lexists(disk.path):
         return False
-    backing = disk["backing"]
-    if not os.path.isfile(backing["path"]):
-        message = "guest %s: its image %s is not on this host; let berth.kvm.image make it present" % (
-            guest["name"],
-            backing["path"],
-        )
-        raise GuestFailure("no_image", message)
-    need = virtual_size(tools, backing["path"], backing["format"])
-    size = int(disk["size_gib"]) * GIB
-    if size < need:
-        message = "guest %s: disk of %d GiB is smaller than its image's %.2f GiB; choose a larger flavor" % (
-            guest["name"],
-            disk["size_gib"],
-            need / float(GIB),
-        )
-        raise GuestFailure("disk_too_small", message, REQUEST)
+    part = fresh_part(disk.path)
+    backing = ["-b", disk.backing_path, "-F", disk.backing_format]
+    guest_tool.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, part, f"{disk.size_gib}G"], "qemu_img")
+    os.rename(part, disk.path)
+    return True
+
+
+def fresh_part(path: str) -> str:
+    """Returns the name of an empty file, 0600, that is to become `path`."""
     part = path + ".part"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(part)
-    options = ["-o", "backing_file=%s,backing_fmt=%s" % (_escaped(backing["path"]), backing["format"])]
-    tools.call(["qemu-img", "create", "-q", "-f", disk["format"]] + options + [part, str(size)], "disk")
-    os.chmod(part, 0o600)
-    os.rename(part, path)
-    return True
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    return part
 
 
-def _escaped(path):
-    """Returns a path for qemu-img's option lists, where a comma ends a value unless it is doubled."""
-    return path.replace(",", ",,")
+def remove_parts(folder: str) -> None:
+    """Removes what an earlier call that was killed left half made."""
+    for name in _names(folder):
+        if OWN_FILE.match(name) and (name.endswith(".part") or name.startswith("hostkey")):
+            os.unlink(os.path.join(folder, name))
 
 
-def make_seed(tools, seed, folder, guest):
-    """Makes the seed and the guest's SSH host key unless they are there; returns (made now, public host key).
+def remove_all(target: Target) -> List[str]:
+    """Removes a guest's own files, its folder and its console log; returns the paths removed.
 
-    The private key is in the seed and nowhere else.
+    Files that are not the guest's own stay, and so does the folder around them. Follows no links.
     """
-    path = inside(seed["path"], folder, guest)
-    public = os.path.join(folder, PUBLIC_KEY_FILE)
-    if os.path.exists(path) and os.path.exists(public):
-        return False, _read(public).strip()
-    with tempfile.TemporaryDirectory(prefix=".seed-", dir=folder) as scratch:
-        key = os.path.join(scratch, "key")
-        tools.call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key], "seed")
-        public_key = _read(key + ".pub").strip()
-        keys = {"ed25519_private": _read(key), "ed25519_public": public_key}
-        vendor = dict(seed["vendor_data"], ssh_keys=keys, ssh_deletekeys=True)
-        texts = (seed["meta_data"], seed["user_data"], seed["network_config"], "#cloud-config\n" + json.dumps(vendor) + "\n")
-        tree = os.path.join(scratch, "tree")
-        os.mkdir(tree, 0o700)
-        for name, text in zip(SEED_FILES, texts):
-            _write(os.path.join(tree, name), text)
-        part = os.path.join(scratch, "seed.iso")
-        volume = ["-quiet", "-volid", "cidata", "-joliet", "-rock", "-output", part]
-        tools.call(["genisoimage"] + volume + [tree], "seed")
-        os.chmod(part, 0o600)
-        _write(os.path.join(scratch, "public"), public_key + "\n")
-        os.rename(os.path.join(scratch, "public"), public)
-        os.rename(part, path)
-    return True, public_key
+    removed = []
+    folder = target.instance_dir
+    if folder is not None:
+        for name in _names(folder):
+            if OWN_FILE.match(name):
+                os.unlink(os.path.join(folder, name))
+                removed.append(os.path.join(folder, name))
+        if _remove_folder(folder):
+            removed.append(folder)
+    return removed + remove_console_log(target.console_log)
 
 
-def host_key(folder):
-    """Returns the public SSH host key of a guest that has one, else None."""
-    try:
-        return _read(os.path.join(folder, PUBLIC_KEY_FILE)).strip()
-    except FileNotFoundError:
-        return None
-
-
-def remove_files(guest, instances_path):
-    """Removes the guest's folder and console log; returns whether there was anything. Follows no links."""
-    folder = checked_dir(guest, instances_path)
-    removed = False
-    if os.path.isdir(folder):
-        shutil.rmtree(folder)
-        removed = True
-    log = guest.get("console_log")
-    if log:
-        _check_log(log, guest)
-        folder_of_log, name = os.path.split(log)
-        # virtlogd keeps what it rotated beside it, as NAME.0, NAME.1 and so on.
-        for other in _names(folder_of_log):
-            if other == name or re.match(re.escape(name) + r"\.[0-9]+\Z", other):
-                os.unlink(os.path.join(folder_of_log, other))
-                removed = True
-    return removed
-
-
-def _check_log(log, guest):
-    if os.path.basename(log) != guest["uuid"] + ".log":
-        message = "guest %s: console_log %s is not named by its UUID" % (guest["name"], log)
-        raise GuestFailure("bad_path", message, REQUEST)
-
-
-def _names(folder):
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
+def remove_console_log(path: Optional[str]) -> List[str]:
+    """Removes a console log with what virtlogd rotated away beside it (`.0`, `.1`...); returns the paths removed."""
+    if path is None:
         return []
+    folder, log = os.path.split(path)
+    rotated = re.compile(re.escape(log) + r"(\.[0-9]{1,3})?\Z")
+    found = [os.path.join(folder, name) for name in _names(folder) if rotated.match(name)]
+    for name in found:
+        os.unlink(name)
+    return found
 
 
-def free_mib(path):
-    """Returns the free space of the file system that `path` is on, for an ordinary user."""
+def leftovers(target: Target) -> List[str]:
+    """Returns what is in the instance folder and is not the guest's own: nobody told us to remove that."""
+    return [name for name in _names(target.instance_dir or "") if not OWN_FILE.match(name)]
+
+
+def present_files(target: Target) -> List[str]:
+    """Returns the guest's own files, folder and console logs that are there."""
+    folder = target.instance_dir or ""
+    found = [os.path.join(folder, name) for name in _names(folder) if OWN_FILE.match(name)]
+    if os.path.isdir(folder) and not leftovers(target):
+        found.append(folder)
+    if target.console_log and os.path.lexists(target.console_log):
+        found.append(target.console_log)
+    return found
+
+
+def free_mib(path: str) -> int:
+    """Returns the free space, for an ordinary user, of the file system that `path` is or will be on."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize // MIB
 
 
-def is_folder(path):
-    """Returns whether `path` is a folder and not a link to one."""
+def _remove_folder(folder: str) -> bool:
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        os.rmdir(folder)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
-def _read(path):
-    with open(path, encoding="utf-8") as file:
-        return file.read()
-
-
-def _write(path, text):
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+def _names(folder: str) -> List[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []

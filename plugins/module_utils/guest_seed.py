@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Optional
 
 from ansible_collections.berth.kvm.plugins.module_utils import guest_tool, iso9660
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import GuestFailure
-from ansible_collections.berth.kvm.plugins.module_utils.guest_storage import fresh_part
+from ansible_collections.berth.kvm.plugins.module_utils.guest_files import fresh_part
 
 VOLUME_ID = "cidata"
 VENDOR_DATA = "vendor-data"

@@ -28,19 +28,6 @@ def step(verb: str, name: str, begun: List[str]) -> Iterator[None]:
     reach(f"{verb}.{name}.after")
 
 
-class Steps:
-    """The steps done for one guest, in order. `verb` is a key of STEPS."""
-
-    def __init__(self, verb: str) -> None:
-        self.verb = verb
-        self.done: List[str] = []
-
-    def run(self, name, work):
-        """Returns work() and notes the step; the failpoints before and after it are reached."""
-        with step(self.verb, name, self.done):
-            return work()
-
-
 def reach(name: str) -> None:
     """Returns at once unless BERTH_FAILPOINT is `name`: then writes BERTH_FAILPOINT_FILE and waits to be killed."""
     if os.environ.get("BERTH_FAILPOINT") != name:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs a command for one guest. Not module.run_command, which changes process-wide state and so cannot be in threads."""
+"""Runs a command for one guest. Not module.run_command, which changes the whole process, and we have threads."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ _LOST = (
 _NO_SOCKET = "failed to connect socket to"
 
 
-def load(module: Any) -> Any:
+def load(module: Any, **answer: Any) -> Any:
     """Returns the libvirt binding; starts the module again under an interpreter that has it.
 
-    Does not return when no interpreter of the host has it: the module fails with what to install.
+    Does not return when no interpreter of the host has it: the module fails with what to install, and with `answer`.
     """
     if libvirt is None:
         found = None if has_respawned() else probe_interpreters_for_module(list(INTERPRETERS), "libvirt")
@@ -47,7 +47,8 @@ def load(module: Any) -> Any:
             respawn_module(found)
         missing = missing_required_lib("libvirt", url="https://pypi.org/project/libvirt-python/")
         module.fail_json(
-            msg=f"{missing} Install python3-libvirt on the host, or set ansible_python_interpreter to one that has it."
+            msg=f"{missing} Install python3-libvirt on the host, or set ansible_python_interpreter to one that has it.",
+            **answer,
         )
     # Without a handler the binding prints every error on stderr, also those that are expected and handled.
     libvirt.registerErrorHandler(_silence, None)

@@ -47,7 +47,9 @@ def judge(uuid: str, image: str, answer: Mapping[str, Any], *, sent_before: bool
     if item is not None:
         if item.get("ok"):
             return Verdict(Fate.MADE, result=item)
-        return Verdict(_fate_of(item), str(item.get("message") or item.get("reason")), item)
+        # `here` without a step: nothing was looked at, so the guest is there only if an earlier run left it.
+        is_here = item.get("kind") == "here" and (sent_before or item.get("steps"))
+        return Verdict(Fate.LOST if is_here else _fate_of(item), str(item.get("message") or item.get("reason")), item)
     if guest_task and not guest_task.get("skipped"):
         return Verdict(Fate.LOST, _silence(guest_task, "contact broke while the guest was being made"))
     message = _silence(image_task, "the host did not answer")
