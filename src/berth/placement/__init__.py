@@ -9,18 +9,23 @@
 docs/placement.md explains it and shows how to add a filter.
 """
 
-from berth.placement.engine import Decision, Failure, Placement, place
+from berth.placement.capacity import FlavorCapacity, Stranded, Survival, capacity, survival
+from berth.placement.engine import Decision, Failure, Placement, place, place_what_fits
 from berth.placement.facts import HostStatus, HostUsage, host_from_facts
 from berth.placement.filters.base import Filter, HostFilter, Reads
 from berth.placement.fleet import Fleet, build_fleet
+from berth.placement.fleet_document import FleetDocument, read_fleet, write_fleet
 from berth.placement.hints import zone_and_host
 from berth.placement.model import Aggregate, GuestOnHost, GuestRequest, Host, Needs, Policy, ServerGroup
 from berth.placement.pinning import NO_PINS, CellPins, Pins
 from berth.placement.profile import Options, Profile
 from berth.placement.profiles import Profiles, parse_profiles, plugin_names
 from berth.placement.reasons import Code, Reason, Refusal
+from berth.placement.rebalance import Limits, Move, Plan, imbalance, rebalance
 from berth.placement.registry import BUILT_IN, Registry
 from berth.placement.report import Report, Share, Stage, Weighed
+from berth.placement.request_document import RequestItem, read_requests
+from berth.placement.simulate import Outcome, Simulation, schema, simulate
 from berth.placement.weighers.base import HostWeigher, Weigher
 
 __all__ = [
@@ -32,7 +37,9 @@ __all__ = [
     "Decision",
     "Failure",
     "Filter",
+    "FlavorCapacity",
     "Fleet",
+    "FleetDocument",
     "GuestOnHost",
     "GuestRequest",
     "Host",
@@ -40,10 +47,14 @@ __all__ = [
     "HostStatus",
     "HostUsage",
     "HostWeigher",
+    "Limits",
+    "Move",
     "Needs",
     "Options",
+    "Outcome",
     "Pins",
     "Placement",
+    "Plan",
     "Policy",
     "Profile",
     "Profiles",
@@ -52,15 +63,29 @@ __all__ = [
     "Refusal",
     "Registry",
     "Report",
+    "RequestItem",
     "ServerGroup",
     "Share",
+    "Simulation",
     "Stage",
+    "Stranded",
+    "Survival",
     "Weighed",
     "Weigher",
     "build_fleet",
+    "capacity",
     "host_from_facts",
+    "imbalance",
     "parse_profiles",
     "place",
+    "place_what_fits",
     "plugin_names",
+    "read_fleet",
+    "read_requests",
+    "rebalance",
+    "schema",
+    "simulate",
+    "survival",
+    "write_fleet",
     "zone_and_host",
 ]

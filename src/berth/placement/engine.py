@@ -15,6 +15,7 @@ from berth.placement.choice import Choice
 from berth.placement.explain import explain
 from berth.placement.fleet import Fleet
 from berth.placement.model import GuestRequest
+from berth.placement.nearest import nearest_misses
 from berth.placement.outcome import pins_on
 from berth.placement.pinning import NO_PINS, Pins
 from berth.placement.profile import Pipeline, Profile
@@ -133,6 +134,8 @@ class Replay:
         for request, row, pins in zip(self.requests[:index], self.rows, self.pins, strict=False):
             view.book(row, request, pins)
         report = explain(view, self.requests[index], self.pipeline)
+        if index == len(self.rows):
+            return replace(report, hints=nearest_misses(view, self.requests[index], self.pipeline))
         if placement is None:
             return report
         return replace(report, chosen=placement.host, alternates=placement.alternates)
@@ -201,6 +204,28 @@ def place(
     if failed is not None:
         return Decision(replay, (), failed)
     return Decision(replay, tuple(_placements(batch, keys, requests, replay, scores)), None)
+
+
+def place_what_fits(
+    fleet: Fleet, requests: Sequence[GuestRequest], profile: Profile, *, now_s: float, seed: int | None = None
+) -> list[str | None]:
+    """Returns each guest's host, None where it has none: the others are placed all the same.
+
+    Raises InvalidInput with every mistake in the requests.
+    """
+    check_requests(fleet, requests, profile.pipeline.filters)
+    view = View(fleet, now_s)
+    batch = _Batch(view, profile, Choice(profile, requests, seed))
+    found: list[str | None] = []
+    for request in requests:
+        survivors = batch.shape(shape_key(request), request).scores
+        if not survivors.rows.size:
+            found.append(None)
+            continue
+        row = batch.choice.pick(survivors)
+        view.book(row, request, pins_on(view, row, request, profile.options))
+        found.append(fleet.names[row])
+    return found
 
 
 def _placements(

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many more guests fit, what is stranded, and whether the guests of a dead host could start elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from berth.placement.engine import place_what_fits
+from berth.placement.filters.availability_zone import zones_of
+from berth.placement.filters.base import Reads
+from berth.placement.filters.io_ops import IoOpsFilter
+from berth.placement.filters.resources import Resources
+from berth.placement.fleet import ALL, Fleet, Integers, build_fleet
+from berth.placement.model import GuestRequest, ServerGroup
+from berth.placement.movable import request_for
+from berth.placement.outcome import pins_on
+from berth.placement.profile import Profile
+from berth.placement.shapes import Shape
+from berth.placement.view import View, one_row
+
+_BAR = 40
+_MOST_PER_HOST = 10_000
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """What is left on the hosts where one resource is used up for a flavor: nobody of that flavor can have it."""
+
+    resource: str
+    hosts: int
+    vcpus: int
+    memory_mib: int
+    disk_mib: int
+
+
+@dataclass(frozen=True)
+class FlavorCapacity:
+    """How many more of one flavor fit if nothing else is placed."""
+
+    flavor: str
+    total: int
+    by_host: Mapping[str, int]
+    by_zone: Mapping[str, int]
+    by_aggregate: Mapping[str, int]
+    stranded: tuple[Stranded, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as JSON-ready data."""
+        return {
+            "flavor": self.flavor,
+            "total": self.total,
+            "by_host": dict(self.by_host),
+            "by_zone": dict(self.by_zone),
+            "by_aggregate": dict(self.by_aggregate),
+            "stranded": [vars(stranded) for stranded in self.stranded],
+        }
+
+    def lines(self) -> list[str]:
+        """Returns a bar per host, zone and aggregate, and what is stranded."""
+        lines = [f"{self.flavor}: {self.total} more"]
+        for title, counts in (("host", self.by_host), ("zone", self.by_zone), ("aggregate", self.by_aggregate)):
+            lines.extend(_bars(title, counts))
+        for left in self.stranded:
+            amounts = f"{left.vcpus} vCPUs, {left.memory_mib} MiB memory, {left.disk_mib} MiB disk"
+            lines.append(f"  {left.resource} runs out first on {left.hosts} hosts; then idle there: {amounts}")
+        return lines
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Whether the guests of one host could start elsewhere if it died: how many of how many, and which not."""
+
+    host: str
+    guests: int
+    restarted: int
+    lost: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as JSON-ready data."""
+        return {"host": self.host, "guests": self.guests, "restarted": self.restarted, "lost": list(self.lost)}
+
+
+def capacity(fleet: Fleet, flavors: Sequence[GuestRequest], profile: Profile, *, now_s: float) -> list[FlavorCapacity]:
+    """Returns how many more of each flavor fit now; a flavor is given as a request that has its name and amounts.
+
+    Every filter counts but those on operations in progress, which pass. Each flavor is counted on its own.
+    """
+    return [_of_flavor(fleet, request, profile, now_s) for request in flavors]
+
+
+def _of_flavor(fleet: Fleet, request: GuestRequest, profile: Profile, now_s: float) -> FlavorCapacity:
+    view = View(fleet, now_s)
+    pipeline = replace(
+        profile.pipeline,
+        filters=tuple(rule for rule in profile.pipeline.filters if not isinstance(rule, IoOpsFilter)),
+        weighers=(),
+    )
+    rows = Shape(view, request, pipeline).scores.rows
+    changing = [
+        rule
+        for rule in pipeline.filters
+        if rule.reads_for(request) != Reads.FACTS and rule.passes(view, request, ALL) is not None
+    ]
+    counts = np.zeros(fleet.size, dtype=np.int64)
+    if all(isinstance(rule, Resources) for rule in changing):
+        counts[rows] = _by_arithmetic(fleet, request)[rows]
+    else:
+        for row in rows:
+            counts[row] = _by_booking(fleet, int(row), request, profile, now_s)
+    return _summed(fleet, request, counts)
+
+
+def _by_arithmetic(fleet: Fleet, request: GuestRequest) -> Integers:
+    """Returns how often the three amounts fit into what is left of each host."""
+    usage, needs = fleet.usage, request.needs
+    counts = np.full(fleet.size, _MOST_PER_HOST, dtype=np.int64)
+    for need, limit, booked in (
+        (needs.vcpus, fleet.vcpus_limit, usage.vcpus_booked),
+        (needs.memory_mib, fleet.memory_mib_limit, usage.memory_mib_booked),
+        (needs.disk_mib, fleet.disk_mib_limit, usage.disk_mib_booked),
+    ):
+        if need:
+            counts = np.minimum(counts, np.maximum(0, limit - booked) // need)
+    return counts
+
+
+def _by_booking(fleet: Fleet, row: int, request: GuestRequest, profile: Profile, now_s: float) -> int:
+    """Returns how many guests one host takes, one after the other, every filter asked each time."""
+    view, rows, count = View(fleet, now_s), one_row(row), 0
+    rules = [rule for rule in profile.pipeline.filters if not isinstance(rule, IoOpsFilter)]
+    while count < _MOST_PER_HOST:
+        masks = (rule.passes(view, request, rows) for rule in rules)
+        if not all(mask is None or bool(mask[0]) for mask in masks):
+            break
+        view.book(row, replace(request, uuid=f"{request.uuid}-{count}"), pins_on(view, row, request, profile.options))
+        count += 1
+    return count
+
+
+def _summed(fleet: Fleet, request: GuestRequest, counts: Integers) -> FlavorCapacity:
+    zones: Counter[str] = Counter()
+    aggregates: Counter[str] = Counter()
+    for host, count in zip(fleet.hosts, counts.tolist(), strict=True):
+        for zone in zones_of(host) or ("-",):
+            zones[zone] += count
+        for aggregate in host.aggregates:
+            aggregates[aggregate.name] += count
+    return FlavorCapacity(
+        flavor=request.flavor or request.name,
+        total=int(counts.sum()),
+        by_host=dict(zip(fleet.names, counts.tolist(), strict=True)),
+        by_zone=dict(sorted(zones.items())),
+        by_aggregate=dict(sorted(aggregates.items())),
+        stranded=_stranded(fleet, request, counts),
+    )
+
+
+def _stranded(fleet: Fleet, request: GuestRequest, counts: Integers) -> tuple[Stranded, ...]:
+    """Returns, per resource that runs out first, what is left of all three on those usable hosts once they are full."""
+    usage, needs = fleet.usage, request.needs
+    left = {
+        "vcpus": fleet.vcpus_limit - usage.vcpus_booked - counts * needs.vcpus,
+        "memory_mib": fleet.memory_mib_limit - usage.memory_mib_booked - counts * needs.memory_mib,
+        "disk_mib": fleet.disk_mib_limit - usage.disk_mib_booked - counts * needs.disk_mib,
+    }
+    asked = {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_mib": needs.disk_mib}
+    found, seen = [], ~fleet.usable
+    for resource, name in (("memory", "memory_mib"), ("vCPUs", "vcpus"), ("disk", "disk_mib")):
+        mask = (left[name] < asked[name]) & ~seen
+        seen |= mask
+        if mask.any():
+            sums = {key: int(np.maximum(0, column[mask]).sum()) for key, column in left.items()}
+            found.append(Stranded(resource, int(mask.sum()), **sums))
+    return tuple(found)
+
+
+def survival(fleet: Fleet, groups: Mapping[str, ServerGroup], profile: Profile, *, now_s: float) -> list[Survival]:
+    """Returns, for each host, how many of its guests would find another host if it died (N+1), largest guests first."""
+    found = []
+    for host in fleet.hosts:
+        others = build_fleet(other for other in fleet.hosts if other.name != host.name)
+        guests = sorted(host.guests, key=lambda guest: (-guest.memory_mib, guest.uuid))
+        gone = {guest.uuid for guest in guests}
+        left = {name: _without_all(group, gone) for name, group in groups.items()}
+        wanted = [request_for(guest, host, left) for guest in guests]
+        hosts = place_what_fits(others, wanted, profile, now_s=now_s)
+        lost = tuple(request.name for request, name in zip(wanted, hosts, strict=True) if name is None)
+        found.append(Survival(host.name, len(wanted), len(wanted) - len(lost), lost))
+    return found
+
+
+def _without_all(group: ServerGroup, gone: set[str]) -> ServerGroup:
+    members = {member: host for member, host in group.members.items() if member not in gone}
+    return ServerGroup(group.name, group.policy, members, group.max_server_per_host)
+
+
+def _bars(title: str, counts: Mapping[str, int]) -> list[str]:
+    most = max(counts.values(), default=0)
+    if not most:
+        return []
+    width = max(len(name) for name in counts)
+    return [
+        f"  {title} {name:<{width}} {'█' * round(_BAR * count / most):<{_BAR}} {count}"
+        for name, count in counts.items()
+    ]
