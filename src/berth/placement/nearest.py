@@ -61,8 +61,8 @@ def _resource_hints(view: View, request: GuestRequest, rows: RowNumbers) -> Iter
     table = _Shortages(view, request, rows)
     best = int(np.argmin(table.severity))
     if np.isfinite(table.severity[best]):
-        parts = [f"{int(short[best])} {unit} more" for unit, short in table.short.items() if short[best] > 0]
-        yield f"would fit with {' and '.join(parts)} on {view.fleet.names[rows[best]]}"
+        parts = [f"{int(short[best])} {unit}" for unit, short in table.short.items() if short[best] > 0]
+        yield f"would fit with {' and '.join(parts)} more on {view.fleet.names[rows[best]]}"
     else:
         yield f"no host is large enough as a whole: the largest lacks {table.lack_of_size()}"
     for what, ratios in table.ratios():

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many more fit, what is stranded, what survives; and what nearly fits."""
+
+from dataclasses import replace
+
+import pytest
+
+from berth.placement import (
+    Aggregate,
+    GuestOnHost,
+    GuestRequest,
+    Host,
+    Policy,
+    Profile,
+    ServerGroup,
+    build_fleet,
+    capacity,
+    place,
+    survival,
+)
+
+HOST = Host(
+    "c1",
+    facts_at=0.0,
+    vcpus_total=4,
+    cpu_allocation_ratio=1.0,
+    memory_mib_total=8704,
+    disk_mib_total=102400,
+    availability_zone="a",
+)
+SMALL = GuestRequest(uuid="f", name="f", flavor="small", vcpus=1, memory_mib=1024, disk_gib=1)
+
+
+def count_by_placing(fleet, request, profile):
+    for count in range(1, 100):
+        guests = [replace(request, uuid=f"{n}", name=f"{n}") for n in range(count)]
+        if not place(fleet, guests, profile, now_s=0.0).ok:
+            return count - 1
+    raise AssertionError("too many fit")
+
+
+FLEET = [
+    HOST,
+    replace(HOST, name="c2", vcpus_total=16, availability_zone="b", aggregates=(Aggregate("fast"),)),
+    replace(HOST, name="c3", enabled=False),
+    replace(HOST, name="c4", vcpus_used=3, memory_mib_used=8000),
+]
+
+
+@pytest.mark.parametrize("filters", [(), ("NumInstancesFilter", "IoOpsFilter"), ("AggregateNumInstancesFilter",)])
+def test_counts_are_what_placing_gives(filters):
+    fleet = build_fleet(FLEET)
+    profile = Profile(filters=filters).with_options(max_instances_per_host=5)
+    (found,) = capacity(fleet, [SMALL], profile, now_s=0.0)
+    no_io = Profile(filters=tuple(name for name in filters if name != "IoOpsFilter"), options=profile.options)
+    assert found.total == count_by_placing(fleet, SMALL, no_io) == sum(found.by_host.values())
+    assert found.by_host["c3"] == 0 and found.by_zone["a"] + found.by_zone["b"] == found.total
+
+
+def test_zones_aggregates_and_what_is_stranded():
+    (found,) = capacity(build_fleet(FLEET), [SMALL], Profile(), now_s=0.0)
+    assert found.by_host == {"c1": 4, "c2": 8, "c3": 0, "c4": 0}
+    assert found.by_zone == {"a": 4, "b": 8} and found.by_aggregate == {"fast": 8}
+    stranded = {left.resource: left for left in found.stranded}
+    assert stranded["memory"].hosts == 2 and stranded["memory"].vcpus == 9
+    assert stranded["vCPUs"].hosts == 1 and stranded["vCPUs"].memory_mib == 4096
+    lines = found.lines()
+    assert lines[0] == "small: 12 more" and any("█" * 40 in line and line.endswith(" 8") for line in lines)
+    assert found.to_dict()["total"] == 12
+
+
+def test_pinned_flavors_count_pinned_cpus():
+    from berth.placement.devices import NumaCell
+
+    host = replace(HOST, numa_cells=(NumaCell(0, 8192, frozenset(), frozenset(range(7))),))
+    pinned = replace(SMALL, vcpus=2, extra_specs={"hw:cpu_policy": "dedicated"})
+    (found,) = capacity(build_fleet([host]), [pinned], Profile(), now_s=0.0)
+    assert found.total == 3
+
+
+def test_an_empty_fleet_has_no_capacity():
+    (found,) = capacity(build_fleet([]), [SMALL], Profile(), now_s=0.0)
+    assert found.total == 0 and found.lines() == ["small: 0 more"]
+
+
+def guest(name, memory_mib, group=None):
+    return GuestOnHost(uuid=name, name=name, vcpus=1, memory_mib=memory_mib, group=group)
+
+
+def loaded(name, *guests, **changes):
+    return replace(
+        HOST,
+        name=name,
+        guests=guests,
+        vcpus_used=sum(g.vcpus for g in guests),
+        memory_mib_used=sum(g.memory_mib for g in guests),
+        **changes,
+    )
+
+
+def test_survival_of_each_host():
+    fleet = build_fleet(
+        [
+            loaded("c1", guest("a", 4096), guest("b", 4096)),
+            loaded("c2", guest("c", 2048)),
+            loaded("c3", guest("d", 2048)),
+        ]
+    )
+    found = {s.host: s for s in survival(fleet, {}, Profile(), now_s=0.0)}
+    assert (found["c1"].guests, found["c1"].restarted) == (2, 2)
+    tight = build_fleet([*fleet.hosts[:2]])
+    found = {s.host: s for s in survival(tight, {}, Profile(), now_s=0.0)}
+    assert (found["c1"].restarted, found["c1"].lost) == (1, ("b",))
+    assert found["c2"].lost == ("c",)
+
+
+def test_survival_respects_groups():
+    groups = {"g": ServerGroup("g", Policy.ANTI_AFFINITY, {"a": "c1", "b": "c2"})}
+    fleet = build_fleet([loaded("c1", guest("a", 64, "g")), loaded("c2", guest("b", 64, "g"))])
+    assert [s.lost for s in survival(fleet, groups, Profile(), now_s=0.0)] == [("a",), ("b",)]
+
+
+def hints(fleet, **changes):
+    request = replace(SMALL, **changes)
+    return place(build_fleet(fleet), [request], Profile(), now_s=0.0).failure.report.hints
+
+
+def test_nearest_miss_by_amount_and_by_ratio():
+    fleet = [loaded(f"c{n}", guest(f"g{n}", 6000 - 100 * n)) for n in range(1, 4)]
+    assert hints(fleet, memory_mib=3000) == (
+        "would fit with 508 MiB memory more on c3",
+        "would fit on 3 hosts (c1, c2, c3) with ram_allocation_ratio 1.1",
+    )
+    assert hints(fleet, memory_mib=5000, vcpus=4)[0] == "would fit with 2508 MiB memory and 1 vCPUs more on c3"
+
+
+def test_nearest_miss_by_size():
+    assert hints([HOST], vcpus=9) == ("no host is large enough as a whole: the largest lacks 5 vCPUs",)
+
+
+def test_nearest_miss_by_filter():
+    fleet = [HOST, replace(HOST, name="c2"), replace(HOST, name="c3", enabled=False)]
+    assert hints(fleet, availability_zone="b") == ("AvailabilityZoneFilter alone keeps it off 2 hosts (c1, c2)",)
+
+
+def test_the_error_carries_the_hint():
+    decision = place(build_fleet([HOST]), [replace(SMALL, memory_mib=8193)], Profile(), now_s=0.0)
+    assert decision.error().hint == "would fit with 1 MiB memory more on c1"

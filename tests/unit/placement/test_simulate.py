@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fleets as documents: played, written and read again, and every mistake in them."""
+
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from berth.errors import InvalidInput, NotFound
+from berth.placement import read_fleet, read_requests, schema, simulate, write_fleet
+
+FLEET = yaml.safe_load("""
+now: 100
+aggregates: {fast: {ssd: "true"}}
+groups: {spread: {policy: anti-affinity, members: [old]}}
+placement:
+  profiles:
+    default: {filters: [ServerGroupAntiAffinityFilter, AggregateInstanceExtraSpecsFilter], weighers: [RAMWeigher]}
+    any: {filters: [], weighers: [RAMWeigher]}
+hosts:
+  - {name: c1, vcpus_total: 4, memory_mib_total: 8704, disk_mib_total: 102400, aggregates: [fast],
+     guests: [{uuid: u-old, name: old, memory_mib: 1024, vcpus: 1}]}
+  - {name: c2, vcpus_total: 4, memory_mib_total: 8704, disk_mib_total: 102400, aggregates: [fast],
+     numa_cells: [{id: 0, memory_mib: 8192, shared_cpus: 0-3, siblings: [0-1, 2-3], pages: [{size_kib: 4, total: 9}]}],
+     pci_devices: [{address: "0000:00:01.0", vendor_id: 10de, product_id: 1eb8}], traits: [X], metrics: {heat: 1}}
+  - {name: c3, vcpus_total: 4, memory_mib_total: 8704, disk_mib_total: 102400, facts_at: 90, reachable: false}
+""")
+REQUESTS = yaml.safe_load("""
+flavors: {small: {vcpus: 1, memory_mib: 2048, disk_gib: 4, extra_specs: {ssd: "true"}}}
+requests:
+  - {name: web, count: 1, flavor: small, group: spread}
+  - {name: huge, flavor: small, memory_mib: 99999}
+  - {name: more, flavor: small, group: spread}
+  - {name: free, flavor: small, profile: any, count: 2}
+""")
+
+
+def run(fleet=FLEET, requests=REQUESTS):
+    document = read_fleet(fleet)
+    return simulate(document, read_requests(requests, document.groups))
+
+
+def test_each_request_sees_what_those_before_it_took():
+    result = run()
+    assert [(o.name, o.ok, [p.host for p in o.placements]) for o in result.outcomes] == [
+        ("web", True, ["c2"]),
+        ("huge", False, []),
+        ("more", False, []),
+        ("free", True, ["c1", "c2"]),
+    ]
+    assert not result.ok
+    refusals = {r.host: r.filter for r in result.outcomes[2].reports[0].refused}
+    assert refusals == {
+        "c1": "ServerGroupAntiAffinityFilter",
+        "c2": "ServerGroupAntiAffinityFilter",
+        "c3": "ComputeFilter",
+    }
+    after = {host.name: host for host in result.after.hosts}
+    assert (after["c1"].memory_mib_used, after["c2"].memory_mib_used, len(after["c2"].guests)) == (3072, 4096, 2)
+    assert result.after.groups["spread"].members == {"u-old": "c1", "web": "c2"}
+
+
+def test_lines_and_json():
+    result = run()
+    lines = result.lines()
+    assert lines[0].startswith("web: 3 hosts > NamedHosts 3 > ComputeFilter 2 > Resources 2")
+    assert "c1: 2 guests, vCPUs 2/16, memory 3072/8192 MiB, disk 4096/102400 MiB" in lines
+    assert any("c3: ComputeFilter: unreachable" in line for line in result.lines(explain=True))
+    assert json.loads(json.dumps(result.to_dict()))["outcomes"][0]["placements"][0]["host"] == "c2"
+
+
+def test_the_fleet_after_is_a_fleet_again():
+    after = run().after
+    written = json.loads(json.dumps(write_fleet(after, FLEET["placement"])))
+    again = read_fleet(written)
+    assert again.hosts == after.hosts and again.groups == after.groups and again.profiles == after.profiles
+    more = {"requests": [{"name": "next", "vcpus": 1, "memory_mib": 512, "profile": "any"}]}
+    hosts = [simulate(d, read_requests(more, d.groups)).outcomes[0].placements[0].host for d in (after, again)]
+    assert hosts[0] == hosts[1]
+
+
+def test_the_schema_takes_what_is_read():
+    printed = schema()
+    jsonschema.Draft202012Validator.check_schema(printed)
+    for document in (FLEET, REQUESTS, write_fleet(run().after)):
+        jsonschema.validate(document, printed)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"hosts": [{"name": "c1", "typo": 1}]}, printed)
+
+
+def host(**changes):
+    return {"hosts": [{"name": "c1", **changes}]}
+
+
+BAD_FLEETS = {
+    "no map": ([], "found list"),
+    "no hosts": ({}, "hosts is missing"),
+    "key": (host(vcpus=4), "hosts[0].vcpus: unknown key 'vcpus'; did you mean vcpus_"),
+    "number": (host(vcpus_total="4"), "hosts[0].vcpus_total: found '4', allowed: a whole number"),
+    "negative": (host(memory_mib_total=-1), "found -1"),
+    "nan": (host(cpu_allocation_ratio=float("nan")), "allowed: a finite number above 0"),
+    "aggregate": ({"hosts": [{"name": "c1", "aggregates": ["fst"]}], "aggregates": {"fast": {}}}, "did you mean fast?"),
+    "twice": ({"hosts": [{"name": "c1"}, {"name": "C1"}]}, "the name is taken by host C1"),
+    "unknown guest": (
+        {**host(), "groups": {"g": {"policy": "affinity", "members": ["ghost"]}}},
+        "groups.g.members[0]: unknown guest 'ghost'",
+    ),
+    "policy": ({**host(), "groups": {"g": {"policy": "near"}}}, "groups.g.policy: found 'near', allowed: affinity"),
+    "unknown group": (host(guests=[{"uuid": "u", "group": "g"}]), "group 'g', which is not described"),
+    "cpus": (host(numa_cells=[{"id": 0, "memory_mib": 1, "shared_cpus": "3-1"}]), "shared_cpus: found '3-1'"),
+    "profile": ({**host(), "placement": {"profiles": {"a": {"filters": ["X"]}}}}, "placement.profiles.a.filters[0]"),
+}
+
+
+@pytest.mark.parametrize(("document", "text"), BAD_FLEETS.values(), ids=BAD_FLEETS)
+def test_mistakes_in_a_fleet(document, text):
+    with pytest.raises(InvalidInput) as caught:
+        _ = read_fleet(document).fleet
+    assert text in "\n".join((str(caught.value), *caught.value.details))
+
+
+BAD_REQUESTS = {
+    "no name": ([{"vcpus": 1, "memory_mib": 1}], "name is missing"),
+    "flavor": ([{"name": "a", "flavor": "smal"}], "unknown flavor 'smal'; did you mean small?"),
+    "amounts": ([{"name": "a"}], "vcpus is missing"),
+    "group": ([{"name": "a", "flavor": "small", "group": "spraed"}], "did you mean spread?"),
+    "twice": ([{"name": "a", "flavor": "small"}, {"name": "a", "flavor": "small"}], "asked for twice"),
+    "count": ([{"name": "a", "flavor": "small", "count": 0}], "count: found 0"),
+}
+
+
+@pytest.mark.parametrize(("requests", "text"), BAD_REQUESTS.values(), ids=BAD_REQUESTS)
+def test_mistakes_in_requests(requests, text):
+    with pytest.raises(InvalidInput) as caught:
+        read_requests({"flavors": REQUESTS["flavors"], "requests": requests}, read_fleet(FLEET).groups)
+    assert text in "\n".join((str(caught.value), *caught.value.details))
+
+
+def test_an_unknown_profile():
+    with pytest.raises(NotFound):
+        run(requests={"requests": [{"name": "a", "vcpus": 1, "memory_mib": 1, "profile": "x"}]})
+
+
+def test_zone_and_forced_host_in_one_word():
+    document = read_fleet(FLEET)
+    (item,) = read_requests(
+        {"requests": [{"name": "a", "vcpus": 1, "memory_mib": 1, "availability_zone": "nova:c2"}]}, document.groups
+    )
+    assert (item.guests[0].availability_zone, item.guests[0].force_host) == ("nova", "c2")
+    assert simulate(document, [item]).outcomes[0].placements[0].host == "c2"
