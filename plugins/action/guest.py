@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from berth.domain import HostView, ImageOnHost, guest_definitions
+from berth.domain import HostView, ImageOnHost, guest_definition
 from berth.errors import BerthError
 from berth.verbs.journal import write_intent
 
 # What the conductor calls the step in which a host does this.
 STEPS = {"present": "guest", "absent": "remove", "running": "power", "stopped": "power", "rebooted": "power"}
+
+Plan = Mapping[str, Any]
+Item = dict[str, Any]
 
 
 class ActionModule(ActionBase):
@@ -25,48 +29,71 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
-        plans, images = arguments.pop("plans", None), arguments.pop("images", None)
+        plans, images = arguments.pop("plans", None), arguments.pop("images", None) or []
         journal = arguments.pop("journal", None)
-        left_out: list[dict[str, Any]] = []
+        refused: list[Item] = []
+        if plans is not None:
+            arguments["guests"], refused = render(plans, images, _host_view(variables))
         try:
-            if plans is not None:
-                there = {item["name"]: ImageOnHost.from_result(item) for item in images or [] if item.get("ok")}
-                left_out = [_without_image(plan) for plan in plans if plan["image"] not in there]
-                plans = [plan for plan in plans if plan["image"] in there]
-                arguments["guests"] = guest_definitions(plans, there, _host_view(variables))
             if not self._task.check_mode:
                 write_intent(journal, STEPS[arguments.get("state", "present")], variables["inventory_hostname"])
         except BerthError as error:
             result.update(failed=True, msg="\n".join([error.message, *error.details]))
-            if plans is not None:
-                message = "; ".join([error.message, *error.details])
-                result["guests"] = [*left_out, *(_refused(plan, "refused", "request", message) for plan in plans)]
             return result
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
-        if left_out and "guests" in result:
-            result["guests"] = [*result["guests"], *left_out]
-            result.update(failed=True, msg="\n".join(item["message"] for item in result["guests"] if not item["ok"]))
+        if arguments.get("guests") or not refused:
+            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        if refused:
+            result["guests"] = in_order(plans, [*result.get("guests", []), *refused])
+            said = [result.get("msg"), *(item["message"] for item in refused)]
+            result.update(failed=True, msg="\n".join(line for line in said if line))
+        # The definitions again, with the XML of every guest: nobody reads them there.
+        result.pop("invocation", None)
         return result
 
 
-def _host_view(variables: dict[str, Any]) -> HostView:
+def render(plans: Sequence[Plan], images: Sequence[Item], host: HostView) -> tuple[list[Item], list[Item]]:
+    """Returns the definitions of the plans, and the results of those that must not reach the host."""
+    by_name = {item.get("name"): item for item in images}
+    definitions, refused = [], []
+    for plan in plans:
+        image = by_name.get(plan.get("image"), {})
+        if not image.get("ok"):
+            refused.append(_without_image(plan, image))
+            continue
+        try:
+            definitions.append(guest_definition(plan, image=ImageOnHost.from_result(image), host=host))
+        except BerthError as error:
+            said = "; ".join([error.message, *error.details])
+            refused.append(_refused(plan, "definition", "request", said))
+    return definitions, refused
+
+
+def in_order(plans: Sequence[Plan], items: Sequence[Item]) -> list[Item]:
+    """Returns the results in the order of the plans."""
+    place = {plan.get("uuid"): index for index, plan in enumerate(plans)}
+    return sorted(items, key=lambda item: place.get(item.get("uuid"), len(place)))
+
+
+def _host_view(variables: Mapping[str, Any]) -> HostView:
     facts = variables.get("berth_host") or (variables.get("ansible_facts") or {}).get("berth_host") or {}
     return HostView.from_facts(facts)
 
 
-def _without_image(plan: dict[str, Any]) -> dict[str, Any]:
-    return _refused(plan, "no_image", "host", f"guest {plan['name']}: the host could not get image {plan['image']}")
+def _without_image(plan: Plan, image: Mapping[str, Any]) -> Item:
+    why = image.get("message") or f"the host has no image {plan.get('image')!r}; let berth.kvm.image make it present"
+    return _refused(plan, "no_image", image.get("kind") or "host", f"guest {plan.get('name')}: {why}")
 
 
-def _refused(plan: dict[str, Any], reason: str, kind: str, message: str) -> dict[str, Any]:
-    """Returns the result of a guest that never left the controller."""
+def _refused(plan: Plan, reason: str, kind: str, message: str) -> Item:
+    """Returns the result of a guest that never left the controller: of the host nothing is known."""
     return {
         "uuid": plan.get("uuid"),
-        "name": plan.get("name"),
+        "name": plan.get("domain_name"),
         "ok": False,
         "changed": False,
-        "state": "absent",
+        "state": "unknown",
         "ssh_host_key": None,
+        "pending_restart": False,
         "reason": reason,
         "kind": kind,
         "message": message,

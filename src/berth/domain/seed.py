@@ -6,6 +6,7 @@ Source: cloud-init documentation, "NoCloud", "Networking config Version 2" and "
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,4 +72,6 @@ def _ethernet(network: Mapping[str, Any], *, is_default_route: bool) -> dict[str
 
 
 def _dump(data: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=False, allow_unicode=False, width=10_000)
+    # Ansible hands over strings of a class of its own, which YAML's dumper does not know.
+    plain = json.loads(json.dumps(data))
+    return yaml.safe_dump(plain, sort_keys=False, default_flow_style=False, allow_unicode=False, width=10_000)
