@@ -50,9 +50,10 @@ class ActionModule(ActionBase):
     def _conduct(self, args: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         cloud = find_cloud(args["cloud"] or variables.get("berth_cloud") or _inventory_folder(variables))
         hostvars = variables["hostvars"]
+        # A host that left the inventory meanwhile has not answered.
+        answers = {host: hostvars[host] if host in hostvars else {} for host in args["hosts"]}
         results = {
-            host: {name: hostvars[host][name] for name in args["collect"] if name in hostvars[host]}
-            for host in args["hosts"]
+            host: {name: answer[name] for name in args["collect"] if name in answer} for host, answer in answers.items()
         }
         call = Call(
             cloud=cloud,

@@ -57,6 +57,12 @@ class JournalStore(Store):
         with self._database.read() as connection:
             return [StepRow(*row) for row in connection.execute(query)]
 
+    def steps_on(self, guest_uuids: Collection[str]) -> list[StepRow]:
+        """Returns the steps that touched these guests, of all actions, in order."""
+        query = select_rows(steps, StepRow).where(steps.c.guest_uuid.in_(guest_uuids)).order_by(steps.c.id)
+        with self._database.read() as connection:
+            return [StepRow(*row) for row in connection.execute(query)]
+
     def events(self, guest_uuid: str) -> list[Event]:
         """Returns the actions that touched a guest, oldest first, with its steps and those of the whole action."""
         touched = select(steps.c.action_id).where(steps.c.guest_uuid == guest_uuid)

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, select
 
 from berth.errors import Busy, Conflict, NotFound
-from berth.ledger.model import Outcome
+from berth.ledger.model import Outcome, Verb
 from berth.ledger.owner import Owner, proof_of_death
 from berth.ledger.rows import ActionRequest, ActionRow, Begun
 from berth.ledger.store_base import Store, values_of
@@ -45,10 +45,10 @@ class ActionStore(Store):
             replaced = [holder for holder in holders if holder.action is not same]
             action = _resumed(same, owner) if same else _new_action(request, owner, at)
             for holder in holders:
-                _interrupt_steps(connection, holder, at)
+                _close_steps(connection, holder.action.id, at, Outcome.INTERRUPTED, holder.proof)
             for holder in replaced:
                 _let_go(connection, holder.action.id, names, at)
-                _end_empty(connection, holder, action.id, at)
+                _end_empty(connection, holder, f"{action.id} took over", at)
             if same:
                 values = {"owner": action.owner, "attempts": action.attempts}
                 connection.execute(actions.update().where(actions.c.id == action.id).values(values))
@@ -61,14 +61,36 @@ class ActionStore(Store):
         return Begun(action, resumed=same is not None, took_over=tuple(holder.action.id for holder in replaced))
 
     def end_action(self, action_id: str, error: str | None = None) -> None:
-        """Ends an action, with what went wrong if something did, and lets its guests go. Again is no error."""
+        """Ends an action, with what went wrong if something did, and lets its guests go. Again is no error.
+
+        Steps that are still open end with it: failed of that error.
+        """
         with self._database.write() as connection:
             action_row(connection, action_id)
             still_open = (actions.c.id == action_id) & actions.c.ended_at.is_(None)
             at = self._clock()
             connection.execute(actions.update().where(still_open).values(ended_at=at, error=error))
+            _close_steps(connection, action_id, at, Outcome.FAILED if error else Outcome.INTERRUPTED, error)
             held = (holds.c.action_id == action_id) & holds.c.released_at.is_(None)
             connection.execute(holds.update().where(held).values(released_at=at))
+
+    def end_abandoned(self, verb: Verb, project: str, names: Collection[str]) -> list[ActionRow]:
+        """Makes dead runs of a verb let go of guests that need nothing more; returns their actions.
+
+        Those that hold nothing any more are ended.
+        """
+        keys = sorted({name.casefold() for name in names})
+        if not keys:
+            return []
+        with self._database.write() as connection:
+            at = self._clock()
+            holders = _holders(connection, project, keys)
+            dead = [holder for holder in holders if holder.proof and holder.action.verb == verb]
+            for holder in dead:
+                _close_steps(connection, holder.action.id, at, Outcome.INTERRUPTED, holder.proof)
+                _let_go(connection, holder.action.id, keys, at)
+                _end_empty(connection, holder, "nothing was left to do", at)
+        return [holder.action for holder in dead]
 
     def action(self, action_id: str) -> ActionRow:
         """Returns an action. Raises NotFound."""
@@ -182,11 +204,10 @@ def _resumed(action: ActionRow, owner: Owner) -> ActionRow:
     return ActionRow(**values)
 
 
-def _interrupt_steps(connection: Connection, holder: _Holder, at: float) -> None:
-    """Closes the intents that a dead run left open."""
-    left = (steps.c.action_id == holder.action.id) & steps.c.ended_at.is_(None)
-    values = {"ended_at": at, "outcome": Outcome.INTERRUPTED, "error": holder.proof}
-    connection.execute(steps.update().where(left).values(values))
+def _close_steps(connection: Connection, action_id: str, at: float, outcome: Outcome, error: str | None) -> None:
+    """Closes the intents that an action left open."""
+    left = (steps.c.action_id == action_id) & steps.c.ended_at.is_(None)
+    connection.execute(steps.update().where(left).values(ended_at=at, outcome=outcome, error=error))
 
 
 def _let_go(connection: Connection, action_id: str, names: Sequence[str], at: float) -> None:
@@ -194,9 +215,9 @@ def _let_go(connection: Connection, action_id: str, names: Sequence[str], at: fl
     connection.execute(holds.update().where(held, holds.c.released_at.is_(None)).values(released_at=at))
 
 
-def _end_empty(connection: Connection, holder: _Holder, successor: str, at: float) -> None:
+def _end_empty(connection: Connection, holder: _Holder, then: str, at: float) -> None:
     """Ends an action that holds nothing any more."""
     left = select(holds.c.name_key).where(holds.c.action_id == holder.action.id, holds.c.released_at.is_(None))
     if connection.execute(left.limit(1)).first() is None:
-        error = f"interrupted ({holder.proof}); {successor} took over"
+        error = f"interrupted ({holder.proof}); {then}"
         connection.execute(actions.update().where(actions.c.id == holder.action.id).values(ended_at=at, error=error))

@@ -32,6 +32,8 @@ def begin(call: Call) -> Outcome:
         wanted = look_up(call.cloud, ledger, call.request)
         if call.check_mode:
             return _would_boot(call, ledger, wanted)
+        # A run that was cut off after its last step left only its action open.
+        ledger.end_abandoned(Verb.BOOT, wanted.project, [row.name for row in wanted.finished])
         names = (*wanted.new_names, *(row.name for row in wanted.unfinished))
         if not names:
             return _outcome("", list(wanted.there), {})
@@ -89,6 +91,9 @@ def _record_and_claim(call: Call, ledger: Ledger, action_id: str) -> list[GuestR
     ledger.begin_step(action_id, BootStep.CLAIM)
     if wanted.new_names:
         _book(call, ledger, wanted, action_id)
+    for row in wanted.unfinished:
+        if row.host is None:  # its run died between two hosts
+            boot_rounds.claim_host(ledger, call, action_id, row)
     ledger.end_step(action_id, BootStep.CLAIM)
     return ledger.guests(project=wanted.project, names=wanted.names)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from berth.cloud import Cloud
 from berth.errors import Conflict, InvalidInput, NotFound
-from berth.ledger.model import GroupPolicy, VmState
+from berth.ledger.model import GroupPolicy, TaskState, VmState
 from berth.ledger.rows import AddressWish, GuestRow, Json
 from berth.ledger.store import Ledger
 from berth.placement import GuestRequest, Policy, ServerGroup
@@ -48,6 +48,11 @@ class Wanted:
         """Returns the guests that an earlier run of the same request began and did not finish."""
         return [row for row in self.there if row.vm_state is VmState.BUILDING]
 
+    @property
+    def finished(self) -> list[GuestRow]:
+        """Returns the guests that need nothing of a boot any more."""
+        return [row for row in self.there if row.vm_state is not VmState.BUILDING]
+
     def to_store(self) -> Json:
         """Returns the request for the journal. The user's own text may hold secrets: only the guest's plan has it."""
         return dict(self.resolved.request.model_dump(mode="json", exclude={"user_data"}))
@@ -83,6 +88,8 @@ def _why_taken(row: GuestRow, digest: str) -> str:
     there = f"guest {row.name} is there already: {row.vm_state}, host {row.host or 'none'}, uuid {row.uuid}"
     if row.plan.get("request_digest") != digest:
         return f"{there}, booted from another request"
+    if row.task_state is TaskState.DELETING:
+        return f"{there}; it is being deleted"
     if row.vm_state is VmState.ERROR:
         return f"{there}; it failed: {row.fault}"
     return ""

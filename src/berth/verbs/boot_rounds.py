@@ -98,7 +98,7 @@ def record_round(ledger: Ledger, call: Call) -> Work:
     everyone = [ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]]
     rows = [row for row in everyone if row.vm_state is VmState.BUILDING and row.host in call.results]
     _record_images(ledger, call)
-    steps = ledger.steps_of(call.action_id)
+    steps = ledger.steps_on([row.uuid for row in rows])
     verdicts = {
         row.uuid: judge(row.uuid, row.image, call.results[str(row.host)], sent_before=_sent_before(steps, row))
         for row in rows
@@ -118,14 +118,16 @@ def record_round(ledger: Ledger, call: Call) -> Work:
 
 
 def _sent_before(steps: Sequence[StepRow], row: GuestRow) -> bool:
-    """Returns whether some run handed this guest to its host and never learnt what became of it."""
-    return any(
-        step.guest_uuid == row.uuid
-        and step.host == row.host
-        and step.step == BootStep.GUEST
-        and step.outcome in (None, StepOutcome.INTERRUPTED)
+    """Returns whether an earlier run handed this guest to its host and never learnt what became of it.
+
+    This run's own intents are still open.
+    """
+    known = [
+        step.outcome
         for step in steps
-    )
+        if (step.guest_uuid, step.host, step.step) == (row.uuid, row.host, BootStep.GUEST) and step.outcome
+    ]
+    return known[-1:] == [StepOutcome.INTERRUPTED]
 
 
 def _activate(ledger: Ledger, call: Call, rows: Sequence[GuestRow], verdicts: Mapping[str, Verdict]) -> None:
@@ -226,16 +228,16 @@ def _move(ledger: Ledger, call: Call, row: GuestRow) -> bool:
         return False
     ledger.release_claims([row.uuid])
     try:
-        _claim_alternate(ledger, call, row, tuple(tries))
+        claim_host(ledger, call, call.action_id, row, tuple(tries))
     except BerthError as error:
         _give_up(ledger, row, f"{told}; no other host: {error.message}")
         return False
     return True
 
 
-def _claim_alternate(ledger: Ledger, call: Call, row: GuestRow, tried: tuple[str, ...]) -> None:
+def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried: tuple[str, ...] = ()) -> None:
     """Claims the best host that was not tried, as things stand now. Raises NoValidHost, ClaimRefused, InvalidInput."""
-    wanted = resolve_request(call.cloud, ledger.action(call.action_id).request)
+    wanted = resolve_request(call.cloud, ledger.action(action_id).request)
     first = placement_requests(ledger, wanted, [(row.uuid, row.name)])[0]
     request = replace(first, ignore_hosts=(*first.ignore_hosts, *tried))
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -245,7 +247,7 @@ def _claim_alternate(ledger: Ledger, call: Call, row: GuestRow, tried: tuple[str
         host = decision.placements[0].host
         try:
             ports = forwarded_ports(wanted.networks)
-            ledger.move_claim(call.action_id, placing.claim_on(request, host, fleet, ports=ports))
+            ledger.move_claim(action_id, placing.claim_on(request, host, fleet, ports=ports))
             return
         except ClaimRefused:
             if attempt == MAX_ATTEMPTS:

@@ -33,31 +33,39 @@ class Verdict:
 def judge(uuid: str, image: str, answer: Mapping[str, Any], *, sent_before: bool) -> Verdict:
     """Returns the verdict on one guest from what its host's two tasks registered.
 
-    `sent_before`: an earlier run handed this guest to this host and never learnt the outcome. A guest whose definition
-    may have reached a host is never made on another one (promise P1), so silence means LOST and not ELSEWHERE.
+    `sent_before`: an earlier run handed this guest to this host and never learnt the outcome. A guest that may be on a
+    host is never made on another one nor given up (promise P1): without word from the host that it is not there, it
+    is LOST.
     """
     image_task = answer.get(IMAGE_RESULT) or {}
     item = _item(image_task.get("images"), "name", image)
     if item is not None and not item.get("ok"):
-        fate = _fate_of(item)
-        message = str(item.get("message") or item.get("reason") or "the host gave no reason")
-        return Verdict(Fate.LOST if sent_before and fate is Fate.ELSEWHERE else fate, message, item)
+        return Verdict(Fate.LOST if sent_before else _fate_of(item), _message(item), item)
     guest_task = answer.get(GUEST_RESULT) or {}
     item = _item(guest_task.get("guests"), "uuid", uuid)
     if item is not None:
         if item.get("ok"):
             return Verdict(Fate.MADE, result=item)
-        # `here` without a step: nothing was looked at, so the guest is there only if an earlier run left it.
-        is_here = item.get("kind") == "here" and (sent_before or item.get("steps"))
-        return Verdict(Fate.LOST if is_here else _fate_of(item), str(item.get("message") or item.get("reason")), item)
+        return Verdict(_fate_of(item) if _is_absent(item, sent_before) else Fate.LOST, _message(item), item)
     if guest_task and not guest_task.get("skipped"):
         return Verdict(Fate.LOST, _silence(guest_task, "contact broke while the guest was being made"))
     message = _silence(image_task, "the host did not answer")
     return Verdict(Fate.LOST if sent_before else Fate.ELSEWHERE, message)
 
 
+def _is_absent(item: Mapping[str, Any], sent_before: bool) -> bool:
+    """Returns whether a failed guest is surely not on the host: the host looked, or nothing was ever begun there."""
+    if not item.get("steps"):
+        return not sent_before
+    return item.get("state") == "absent"
+
+
 def _fate_of(item: Mapping[str, Any]) -> Fate:
     return Fate.REFUSED if item.get("kind") == "request" else Fate.ELSEWHERE
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    return str(item.get("message") or item.get("reason") or "the host gave no reason")
 
 
 def _item(items: Any, key: str, value: str) -> Mapping[str, Any] | None:

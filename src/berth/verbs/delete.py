@@ -25,28 +25,55 @@ _ANY = frozenset(set(VmState) - {VmState.DELETED})
 def begin(call: Call) -> Outcome:
     """Marks the guests as being deleted. Returns the action and what each of their hosts has to remove.
 
-    Raises NotFound for every unknown name, Busy when another run works on one of them.
+    Guests that a run of the same had forgotten before it was cut off count as deleted now. Raises NotFound for every
+    other unknown name, Busy when another run works on one of the guests.
     """
     with Ledger.open(call.cloud.ledger_url) as ledger:
         project = str(call.request.get("project") or call.cloud.settings.default_project)
-        rows = find_guests(ledger, call.request["names"], project)
-        if call.check_mode:
-            return {"action": "", "uuids": [row.uuid for row in rows], "hosts": [], "work": {}, "changed": True}
+        asked = list(call.request["names"])
+        gone = [] if call.check_mode else _end_cut_off(ledger, project, asked)
+        forgotten = {key for row in gone for key in (row.uuid, row.name.casefold())}
+        rows = find_guests(ledger, [name for name in asked if name.casefold() not in forgotten], project)
+        uuids = [row.uuid for row in (*rows, *gone)]
+        if call.check_mode or not rows:
+            return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": True}
         names = tuple(row.name for row in rows)
         request = ActionRequest(Verb.DELETE, rows[0].project, names, f"req-{uuid.uuid4()}", digest="delete")
         begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
-        uuids = [row.uuid for row in rows]
         try:
-            ledger.begin_step(begun.id, DeleteStep.MARK, uuids)
-            for state in {row.vm_state for row in rows}:
-                change = StateChange(_ANY, frozenset(), state, TaskState.DELETING)
-                ledger.set_states([row.uuid for row in rows if row.vm_state is state], change)
-            ledger.end_step(begun.id, DeleteStep.MARK, uuids)
+            _mark(ledger, begun.id, rows)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
             raise
         work = _work(ledger, call, begun.id, rows)
         return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": True}
+
+
+def _end_cut_off(ledger: Ledger, project: str, asked: list[str]) -> list[GuestRow]:
+    """Ends what dead runs left open on names that no guest has; returns the guests that a delete had forgotten.
+
+    A boot that died before it recorded its guests, or a delete that died after it forgot them, left only its action.
+    """
+    there = {row.name.casefold() for row in ledger.guests(project=project, names=asked)}
+    unknown = {name.casefold() for name in asked} - there
+    if not unknown:
+        return []
+    deletes = [action for action in ledger.open_actions() if action.verb == Verb.DELETE]
+    steps = [step for action in deletes for step in ledger.steps_of(action.id) if step.step == DeleteStep.RELEASE]
+    rows = ledger.guests_by_uuid([step.guest_uuid for step in steps if step.guest_uuid])
+    gone = [row for row in rows if row.deleted_at is not None and {row.uuid, row.name.casefold()} & unknown]
+    ledger.end_abandoned(Verb.DELETE, project, [row.name for row in gone])
+    ledger.end_abandoned(Verb.BOOT, project, unknown)
+    return gone
+
+
+def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow]) -> None:
+    uuids = [row.uuid for row in rows]
+    ledger.begin_step(action_id, DeleteStep.MARK, uuids)
+    for state in {row.vm_state for row in rows}:
+        change = StateChange(_ANY, frozenset(), state, TaskState.DELETING)
+        ledger.set_states([row.uuid for row in rows if row.vm_state is state], change)
+    ledger.end_step(action_id, DeleteStep.MARK, uuids)
 
 
 def _work(ledger: Ledger, call: Call, action_id: str, rows: list[GuestRow]) -> dict[str, dict[str, Any]]:
@@ -63,10 +90,10 @@ def _work(ledger: Ledger, call: Call, action_id: str, rows: list[GuestRow]) -> d
 def finish(call: Call) -> Outcome:
     """Forgets the guests that their hosts removed. Raises HostFailed with every guest that is still there."""
     uuids = list(call.request["uuids"])
-    if not call.action_id:
-        return {"guests": [], "changed": bool(uuids)}
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        rows = [ledger.guest_by_uuid(uuid) for uuid in uuids]
+        if not call.action_id:
+            return {"guests": [guest_view(row) for row in ledger.guests_by_uuid(uuids)], "changed": bool(uuids)}
+        rows = [row for row in ledger.guests_by_uuid(uuids) if row.deleted_at is None]
         kept = {row.uuid: why for row in rows if (why := _why_kept(row, call.results))}
         gone = [row.uuid for row in rows if row.uuid not in kept]
         _settle(ledger, call.action_id, gone, kept)

@@ -54,6 +54,10 @@ def begin(call: Call) -> Outcome:
         asked = find_guests(ledger, call.request["names"], project)
         rows = [row for row in asked if not _is_done(row, change)]
         uuids = [row.uuid for row in asked]
+        if not call.check_mode:
+            # A run that was cut off after its last step left only its action open.
+            done = [row.name for row in asked if row not in rows]
+            ledger.end_abandoned(change.verb, project, done)
         if not rows or call.check_mode:
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": bool(rows)}
         tasks = _checked(rows, change.verb)

@@ -116,3 +116,33 @@ def test_what_is_over_stays_over(ledger: Ledger, kit: Any) -> None:
     for call in (ledger.action, ledger.end_action):
         with pytest.raises(NotFound, match="no action 'act-0'"):
             call("act-0")
+
+
+def test_the_end_of_an_action_closes_its_steps(ledger: Ledger, kit: Any) -> None:
+    action = kit.begin(ledger, "web-1").id
+    ledger.begin_step(action, BootStep.RECORD)
+    ledger.end_step(action, BootStep.RECORD)
+    ledger.begin_step(action, BootStep.CLAIM)
+    ledger.end_action(action, "no host fits")
+    found = [(step.step, step.outcome, step.error, step.ended_at is None) for step in ledger.steps_of(action)]
+    assert found == [("record", Outcome.OK, None, False), ("claim", Outcome.FAILED, "no host fits", False)]
+
+
+def test_a_dead_run_lets_go_of_guests_that_need_nothing_more(
+    ledger: Ledger, kit: Any, other: subprocess.Popen[bytes]
+) -> None:
+    owner = Owner.of_process(other.pid)
+    boot = kit.begin(ledger, "web-1", "web-2", owner=owner).id
+    ledger.begin_step(boot, BootStep.ACTIVATE)
+    stop = kit.begin(ledger, "db-1", verb=Verb.STOP, owner=owner).id
+    assert ledger.end_abandoned(Verb.BOOT, "default", ["web-1"]) == []
+    kill(other)
+    assert ledger.end_abandoned(Verb.BOOT, "default", []) == []
+    assert ledger.end_abandoned(Verb.BOOT, "default", ["db-1", "other"]) == []
+    assert [row.id for row in ledger.end_abandoned(Verb.BOOT, "default", ["WEB-1"])] == [boot]
+    assert ledger.held_names(boot) == ("web-2",)
+    assert [step.outcome for step in ledger.steps_of(boot)] == [Outcome.INTERRUPTED]
+    assert {row.id for row in ledger.open_actions()} == {boot, stop}
+    ledger.end_abandoned(Verb.BOOT, "default", ["web-2"])
+    assert [row.id for row in ledger.open_actions()] == [stop]
+    assert "nothing was left to do" in (ledger.action(boot).error or "")
