@@ -16,6 +16,7 @@ VOLUME_ID = "cidata"
 VENDOR_DATA = "vendor-data"
 VENDOR_DATA_MAX_BYTES = 64 * 1024
 KEY_FILE = "hostkey"
+_PLAIN_KEY = re.compile(r"[a-z][a-z0-9_]*\Z")
 _PUBLIC_KEY = re.compile(r"^  ed25519_public: (ssh-ed25519 [A-Za-z0-9+/=]+(?: \S+)?)$", re.MULTILINE)
 
 
@@ -51,11 +52,15 @@ def read_public_key(path: str) -> Optional[str]:
 def vendor_text(vendor_data: Mapping[str, Any], private: str, public: str) -> str:
     """Returns vendor-data: one `key: JSON` per line, which is YAML, and the keys as a block that a shell can read."""
     lines = ["#cloud-config"]
-    lines += [f"{key}: {json.dumps(value)}" for key, value in sorted(vendor_data.items())]
+    lines += [f"{_yaml_key(key)}: {json.dumps(value)}" for key, value in sorted(vendor_data.items())]
     lines += ["ssh_keys:", "  ed25519_private: |"]
     lines += ["    " + line for line in private.splitlines()]
     lines += [f"  ed25519_public: {public}", ""]
     return "\n".join(lines)
+
+
+def _yaml_key(key: str) -> str:
+    return key if _PLAIN_KEY.match(key) else json.dumps(key)
 
 
 def _new_key(path: str, owner: str) -> "tuple[str, str]":
