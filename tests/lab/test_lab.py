@@ -23,8 +23,6 @@ pytestmark = pytest.mark.lab
 def test_every_host_accepts_a_login_and_runs_its_suite(lab: Lab) -> None:
     seen = [(host.name, host.ssh("hostname; . /etc/os-release; echo $VERSION_CODENAME").stdout) for host in lab.hosts]
     assert seen == [("h1", "h1\nbookworm\n"), ("h2", "h2\nbookworm\n"), ("h3", "h3\ntrixie\n")]
-    for host in lab.hosts:
-        assert host.exec("systemctl is-system-running --wait").stdout == "running\n"
 
 
 def test_suites_bring_their_own_libvirt(lab: Lab) -> None:
@@ -56,9 +54,7 @@ def test_shared_folder_is_one(lab: Lab) -> None:
 
 def test_no_packet_to_a_lab_address_leaves_this_machine(lab: Lab) -> None:
     unused = f"{layout.PREFIX}.255.1"
-    assert "unreachable" in subprocess.run(["ip", "route", "get", unused], capture_output=True, text=True).stderr + (
-        output("ip", "route", "show", "type", "unreachable")
-    )
+    assert f"unreachable {layout.PREFIX}.0.0/16 metric 4096" in output("ip", "route", "show", "type", "unreachable")
     with socket.socket() as probe, pytest.raises(OSError) as refused:
         probe.settimeout(5)
         probe.connect((unused, 22))
@@ -125,12 +121,13 @@ def test_power_cut_ends_everything_and_the_disk_stays(lab: Lab) -> None:
         assert not Path(f"/proc/{init}").exists()
         assert not [line for line in command_lines() if marker in line or line == "sleep 4242"]
         assert host.leader() is None
-        assert "No such" in host.ssh("true", check=False).stderr or host.ssh("true", check=False).returncode == 255
+        assert host.ssh("true", check=False).returncode == 255
         with pytest.raises(LabError, match="h2 is not running"):
             host.exec("true")
         assert lab.host("h1").ssh("true").returncode == 0
     finally:
         lab.power_on("h2")
+    assert host.exec("systemctl is-system-running --wait", check=False).stdout == "running\n"
     assert host.ssh("cat /var/lib/kept; rm /var/lib/kept").stdout == "kept\n"
     assert host.exec("cat /proc/1/stat | cut -d ' ' -f 22").stdout != boot
 

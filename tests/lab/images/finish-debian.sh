@@ -40,9 +40,5 @@ END
 unused='grub[-_]dpkg|byobu|locale|keys-to-console|ssh-import-id|apt-pipelining|fan|landscape|lxd|puppet|chef'
 unused+='|mcollective|salt-minion|rightscale_userdata'
 sed -i -E "/^ *- ($unused)\$/d" "$r/etc/cloud/cloud.cfg"
-systemctl --quiet --root="$r" enable systemd-networkd ssh serial-getty@ttyS0
-# A test guest needs none of these, and each costs seconds under emulation.
-systemctl --quiet --root="$r" mask apt-daily.timer apt-daily-upgrade.timer systemd-networkd-wait-online.service \
-    e2scrub_reap.service man-db.timer
 rm -rf "$r"/var/cache/apt/* "$r"/var/lib/apt/lists/*
 "$here/mkdisk.sh" "$r" "$size" 8 "$out"
