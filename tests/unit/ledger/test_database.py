@@ -83,6 +83,17 @@ def test_whatever_is_raised_in_a_transaction_undoes_it(ledger: Ledger, kit: Any)
     ledger.record_boot(action.id, BootRecord((kit.guest("a"),)))
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_connection_that_broke_is_made_again(url: str, ledger: Ledger, kit: Any) -> None:
+    kit.begin(ledger, "a")
+    with Ledger.open(url) as other, other._database.read() as connection:
+        mine = "pid <> pg_backend_pid() AND datname = current_database()"
+        ended = connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}")
+        assert ended.fetchall()
+    kit.begin(ledger, "b")
+    assert len(ledger.open_actions()) == 2
+
+
 def test_a_reader_sees_one_state(url: str, ledger: Ledger, kit: Any) -> None:
     count = "SELECT count(*) FROM actions"
     with Ledger.open(url) as second, second._database.read() as connection:
