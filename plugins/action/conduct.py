@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.berth.kvm.plugins.plugin_utils.inventory_groups import inventory_view
 
 # Imported here and not in run(): the parent process loads this file once and the workers inherit it.
 from berth.cloud import find_cloud
 from berth.errors import BerthError
 from berth.verbs.call import Call, phase_of
-from ansible_collections.berth.kvm.plugins.plugin_utils.inventory_groups import inventory_view
+from berth.verbs.worker import end_with_run
 
 ARGUMENTS = {
     "verb": {"type": "str", "required": True},
@@ -38,6 +39,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         _validation, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        end_with_run()
         try:
             outcome = self._conduct(args, variables)
         except BerthError as error:

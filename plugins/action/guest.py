@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 from berth.domain import HostView, ImageOnHost, guest_definition
 from berth.errors import BerthError
-from berth.verbs.journal import write_intent
+from berth.verbs.journal import with_user_data, write_intent
 
 # What the conductor calls the step in which a host does this.
 STEPS = {"present": "guest", "absent": "remove", "running": "power", "stopped": "power", "rebooted": "power"}
@@ -32,9 +32,10 @@ class ActionModule(ActionBase):
         plans, images = arguments.pop("plans", None), arguments.pop("images", None) or []
         journal = arguments.pop("journal", None)
         refused: list[Item] = []
-        if plans is not None:
-            arguments["guests"], refused = render(plans, images, _host_view(variables))
         try:
+            if plans is not None:
+                plans = with_user_data(journal, plans)
+                arguments["guests"], refused = render(plans, images, _host_view(variables))
             if not self._task.check_mode:
                 write_intent(journal, STEPS[arguments.get("state", "present")], variables["inventory_hostname"])
         except BerthError as error:

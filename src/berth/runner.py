@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ import ansible_runner
 
 from berth.cloud import Cloud
 from berth.errors import BerthError, HostFailed, error_from_dict
+from berth.interrupt import Interruption
+from berth.run_folder import run_folder
 
 COLLECTION = "berth.kvm"
 # What a task of the conductor leaves in an event.
@@ -142,28 +143,29 @@ def run_playbook(
 ) -> RunResult:
     """Runs berth.kvm.<playbook> on the cloud's inventory and returns what it left. Raises nothing for a failed host.
 
-    The run's private folder (0700) holds the variables while it lasts and is removed afterwards.
+    The run's private folder (0700) holds the variables while it lasts and is removed afterwards. Raises Interrupted
+    when a signal ended it.
     """
     if shutil.which("ansible-playbook", path=_path_with_own_scripts()) is None:
         raise BerthError("ansible-playbook is not installed", hint="install berth with pip: ansible-core comes with it")
     collector = _Collector(observer)
-    private = tempfile.mkdtemp(prefix="berth-run-")
-    try:
+    with Interruption() as interruption, run_folder() as private:
         runner = ansible_runner.run(
-            private_data_dir=private,
+            private_data_dir=str(private),
             playbook=f"{COLLECTION}.{playbook}",
             inventory=str(cloud.inventory_path),
             extravars={**(extra_vars or {}), "berth_cloud": str(cloud.path)},
             envvars=_environment(cloud),
             limit=limit,
             event_handler=collector,
+            cancel_callback=interruption.is_overdue,
+            settings={"pexpect_timeout": 1},
             quiet=not debug,
             verbosity=1 if debug else None,
         )
         if runner.status != "successful":
             collector.result.last_words = _last_words(runner)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    interruption.raise_if_caught()
     collector.result.status = str(runner.status)
     return collector.result
 

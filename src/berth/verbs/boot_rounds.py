@@ -42,7 +42,8 @@ def work_for(ledger: Ledger, cloud: Cloud, action_id: str, rows: Sequence[GuestR
             continue
         paths = HostPaths.of(fleet.rows[row.host])
         share = work.setdefault(row.host, _empty_share(paths, cloud, action_id))
-        share["plans"].append({**plans[row.uuid], "limits": fleet.host_limits(row.host)})
+        shown = {key: value for key, value in plans[row.uuid].items() if key != "user_data"}  # see with_user_data()
+        share["plans"].append({**shown, "limits": fleet.host_limits(row.host)})
         share["journal"]["guests"].append(row.uuid)
         image = _image_item(catalog, row.image, cloud, digests)
         if image not in share["images"]:
