@@ -11,21 +11,32 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes every table."""
+    """Makes every table, those that others refer to first."""
+    _notes()
     _hosts()
+    _aggregates()
     _guests()
-    _bookings()
-    _journal()
-    _images_and_groups()
+    _claims()
+    _addresses()
+    _ports()
+    _actions()
+    _holds()
+    _steps()
+    _images()
+    _image_hosts()
+    _server_groups()
 
 
-def _hosts() -> None:
+def _notes() -> None:
     op.create_table(
         "notes",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
+
+
+def _hosts() -> None:
     op.create_table(
         "hosts",
         sa.Column("name", sa.Text(), nullable=False),
@@ -43,6 +54,9 @@ def _hosts() -> None:
         sa.Column("access", sa.JSON(none_as_null=True), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+
+
+def _aggregates() -> None:
     op.create_table(
         "aggregates",
         sa.Column("name", sa.Text(), nullable=False),
@@ -96,7 +110,7 @@ def _guests() -> None:
     )
 
 
-def _bookings() -> None:
+def _claims() -> None:
     op.create_table(
         "claims",
         sa.Column("guest_uuid", sa.Text(), nullable=False),
@@ -117,6 +131,9 @@ def _bookings() -> None:
         sa.PrimaryKeyConstraint("guest_uuid", "host"),
     )
     op.create_index("claims_host", "claims", ["host"], unique=False)
+
+
+def _addresses() -> None:
     op.create_table(
         "addresses",
         sa.Column("guest_uuid", sa.Text(), nullable=False),
@@ -132,6 +149,9 @@ def _bookings() -> None:
         sa.UniqueConstraint("mac", name="addresses_mac_taken"),
         sa.UniqueConstraint("network", "address", name="addresses_address_taken"),
     )
+
+
+def _ports() -> None:
     op.create_table(
         "ports",
         sa.Column("host", sa.Text(), nullable=False),
@@ -150,7 +170,7 @@ def _bookings() -> None:
     op.create_index("ports_guest", "ports", ["guest_uuid"], unique=False)
 
 
-def _journal() -> None:
+def _actions() -> None:
     op.create_table(
         "actions",
         sa.Column("id", sa.Text(), nullable=False),
@@ -166,6 +186,9 @@ def _journal() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+
+
+def _holds() -> None:
     op.create_table(
         "holds",
         sa.Column("action_id", sa.Text(), nullable=False),
@@ -186,6 +209,9 @@ def _journal() -> None:
         sqlite_where=sa.text("released_at IS NULL"),
         postgresql_where=sa.text("released_at IS NULL"),
     )
+
+
+def _steps() -> None:
     op.create_table(
         "steps",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -207,7 +233,7 @@ def _journal() -> None:
     op.create_index("steps_guest", "steps", ["guest_uuid"], unique=False)
 
 
-def _images_and_groups() -> None:
+def _images() -> None:
     op.create_table(
         "images",
         sa.Column("name", sa.Text(), nullable=False),
@@ -219,6 +245,9 @@ def _images_and_groups() -> None:
         sa.Column("recorded_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name", "digest"),
     )
+
+
+def _image_hosts() -> None:
     op.create_table(
         "image_hosts",
         sa.Column("digest", sa.Text(), nullable=False),
@@ -230,6 +259,9 @@ def _images_and_groups() -> None:
         ),
         sa.PrimaryKeyConstraint("digest", "host"),
     )
+
+
+def _server_groups() -> None:
     op.create_table(
         "server_groups",
         sa.Column("project", sa.Text(), nullable=False),
