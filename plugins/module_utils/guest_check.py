@@ -16,7 +16,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.guest_files import (
 )
 from ansible_collections.berth.kvm.plugins.module_utils.host_domains import domains
 
-# Stays free on the instances' file system: a new overlay takes some 200 KiB, a seed 64 KiB.
+# Stays free on the instances' file system: a new overlay takes some 200 KiB, a seed 400 KiB.
 DISK_MARGIN_MIB = 256
 _UNITS = {"vcpus": "", "memory_mib": " MiB", "disk_mib": " MiB"}
 _REASONS = {"vcpus": "vcpus", "memory_mib": "memory", "disk_mib": "disk"}

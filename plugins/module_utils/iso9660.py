@@ -20,6 +20,8 @@ _PRIMARY, _JOLIET, _END = 16, 17, 18
 _TABLE_LE, _TABLE_BE, _JOLIET_TABLE_LE, _JOLIET_TABLE_BE = 19, 20, 21, 22
 _ROOT, _JOLIET_ROOT, _CONTINUATION = 23, 24, 25
 _FIRST_FILE = 26
+# As mkisofs pads: programs that look for labels read the first 68 KiB of a disk in one go (busybox's findfs).
+_PADDING = 150
 
 # One fixed time, 2000-01-01 UTC, so that equal content makes equal images.
 _RECORD_TIME = bytes((100, 1, 1, 0, 0, 0, 0))
@@ -60,7 +62,7 @@ def image(volume_id: str, files: Mapping[str, bytes]) -> bytes:
         _JOLIET_ROOT: _folder(placed, _JOLIET_ROOT, _joliet_name, rock_ridge=False),
         _CONTINUATION: _extension_record(),
     }
-    end = max([_FIRST_FILE, *(file.sector + _sectors(file.content) for file in placed)])
+    end = max([_FIRST_FILE, *(file.sector + _sectors(file.content) for file in placed)]) + _PADDING
     out = bytearray(end * SECTOR)
     for sector, data in sectors.items():
         if len(data) > SECTOR:

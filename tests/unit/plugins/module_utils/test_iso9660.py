@@ -33,6 +33,10 @@ def test_files_come_back(iso, name):
         assert iso9660.read_file(file, name, 10_000) == FILES[name]
 
 
+def test_even_an_empty_image_is_large_enough_for_label_probes():
+    assert len(iso9660.image("cidata", {})) >= 0x11000
+
+
 def test_equal_content_makes_equal_images():
     assert iso9660.image("cidata", FILES) == iso9660.image("cidata", dict(reversed(FILES.items())))
 
