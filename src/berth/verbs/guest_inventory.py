@@ -11,10 +11,11 @@ from typing import Any
 
 from berth.access import Route, guest_route, ssh_options
 from berth.errors import BerthError
-from berth.ledger.model import VmState
+from berth.ledger.model import PowerState, VmState
 from berth.ledger.rows import GuestRow, HostRow
 
 ALL_GUESTS = "guests"
+_OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class GuestInventory:
 def guest_inventory(
     guests: Iterable[GuestRow], hosts: Iterable[HostRow], known_hosts: Callable[[Route], Path]
 ) -> GuestInventory:
-    """Returns the active guests as inventory hosts, by name. `known_hosts` gives the file with a guest's host key."""
+    """Returns the active guests that are on, by name. `known_hosts` gives the file with a guest's host key."""
     by_name = {host.name: host for host in hosts}
     found, left_out = [], []
     for guest in guests:
-        if guest.vm_state is not VmState.ACTIVE or guest.host not in by_name:
+        if guest.vm_state is not VmState.ACTIVE or guest.power_state in _OFF or guest.host not in by_name:
             continue
         host = by_name[guest.host]
         try:

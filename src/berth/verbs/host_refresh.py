@@ -51,7 +51,14 @@ def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> None:
         at=call.now_s,
         full={update.name for update in updates} >= set(call.inventory["compute"]),
     )
-    record_power(ledger, ledger.store_hosts(refresh))
+    before = {host.name: _boot_id(host.facts) for host in ledger.hosts()}
+    hosts = ledger.store_hosts(refresh)
+    booted = {host.name for host in hosts if before.get(host.name) not in (None, _boot_id(host.facts))}
+    record_power(ledger, hosts, booted=booted)
+
+
+def _boot_id(facts: Mapping[str, Any] | None) -> str | None:
+    return (facts or {}).get("boot_id")
 
 
 def hosts_from_results(results: Mapping[str, Mapping[str, Any]], inventory: Mapping[str, Any]) -> list[HostUpdate]:

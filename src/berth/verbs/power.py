@@ -17,7 +17,7 @@ from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
 from berth.verbs.guest_names import find_guests
 from berth.verbs.guest_view import guest_view
-from berth.verbs.host_answers import guest_answer, guest_targets, share_for
+from berth.verbs.host_answers import Answer, guest_answer, guest_targets, share_for
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ _CHANGES = {
     ("reboot", False): _Change(Verb.REBOOT, "rebooted", VmState.ACTIVE, PowerState.RUNNING),
     ("reboot", True): _Change(Verb.REBOOT_HARD, "rebooted", VmState.ACTIVE, PowerState.RUNNING),
 }
+# What a guest is before the verb. One that is recorded as started or stopped already is asked for again: its host
+# knows better, for it may have gone off or on by itself since.
+_BEFORE = {Verb.START: VmState.STOPPED, Verb.STOP: VmState.ACTIVE}
 
 
 def begin(call: Call) -> Outcome:
     """Checks the guests' states and marks them. Returns the action and each host's work.
 
-    A guest that is already as asked is left out. Raises NotFound, Conflict with every guest that is in the wrong state.
+    Raises NotFound, Conflict with every guest that is in the wrong state.
     """
     action, hard = str(call.request.get("action")), bool(call.request.get("hard"))
     change = _CHANGES.get((action, hard))
@@ -51,16 +54,12 @@ def begin(call: Call) -> Outcome:
         raise InvalidInput(f"power: unknown action {action!r}", hint="allowed: start, stop, reboot")
     with Ledger.open(call.cloud.ledger_url) as ledger:
         project = str(call.request.get("project") or call.cloud.settings.default_project)
-        asked = find_guests(ledger, call.request["names"], project)
-        rows = [row for row in asked if not _is_done(row, change)]
-        uuids = [row.uuid for row in asked]
-        if not call.check_mode:
-            # A run that was cut off after its last step left only its action open.
-            done = [row.name for row in asked if row not in rows]
-            ledger.end_abandoned(change.verb, project, done)
-        if not rows or call.check_mode:
-            return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": bool(rows)}
-        tasks = _checked(rows, change.verb)
+        rows = find_guests(ledger, call.request["names"], project)
+        uuids = [row.uuid for row in rows]
+        tasks = _checked(rows, change)
+        if call.check_mode:
+            would_change = not all(_is_done(row, change) for row in rows)
+            return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": would_change}
         names = tuple(row.name for row in rows)
         request = ActionRequest(change.verb, rows[0].project, names, f"req-{uuid.uuid4()}", digest=change.verb.value)
         begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
@@ -72,7 +71,7 @@ def begin(call: Call) -> Outcome:
         work = _work(ledger, call, begun.id, rows)
         for share in work.values():
             share |= {"state": change.state, "hard": hard, "timeout_s": int(call.request.get("timeout_s") or 60)}
-        return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": True}
+        return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": False}
 
 
 def _is_done(row: GuestRow, change: _Change) -> bool:
@@ -80,12 +79,13 @@ def _is_done(row: GuestRow, change: _Change) -> bool:
     return wanted and row.power_state is change.power and row.task_state is None
 
 
-def _checked(rows: list[GuestRow], verb: Verb) -> dict[str, TaskState]:
+def _checked(rows: list[GuestRow], change: _Change) -> dict[str, TaskState]:
     """Returns guest uuid -> the task it gets. Raises one Conflict for all guests in a wrong state."""
     tasks, refused = {}, []
     for row in rows:
+        state = _BEFORE.get(change.verb, row.vm_state) if row.vm_state is change.vm_state else row.vm_state
         try:
-            tasks[row.uuid] = check_action(verb, row.vm_state, row.task_state, name=row.name)
+            tasks[row.uuid] = check_action(change.verb, state, row.task_state, name=row.name)
         except Conflict as error:
             refused.append(error)
     if len(refused) == 1:
@@ -124,6 +124,7 @@ def finish(call: Call) -> Outcome:
     uuids = list(call.request["uuids"])
     with Ledger.open(call.cloud.ledger_url) as ledger:
         lines = _settle(ledger, call) if call.action_id else ()
+        changed = any(_answer(call, ledger.guest_by_uuid(uuid)).result.get("changed") for uuid in uuids)
         guests = [guest_view(ledger.guest_by_uuid(uuid)) for uuid in uuids]
     if lines:
         raise HostFailed(
@@ -132,7 +133,11 @@ def finish(call: Call) -> Outcome:
             hint="a guest that ignores a shutdown needs --hard; `berth doctor` tells about the host",
             data={"guests": guests},
         )
-    return {"guests": guests, "changed": bool(call.action_id)}
+    return {"guests": guests, "changed": changed}
+
+
+def _answer(call: Call, row: GuestRow) -> Answer:
+    return guest_answer(call.results.get(str(row.host), {}), row.uuid)
 
 
 def _settle(ledger: Ledger, call: Call) -> tuple[str, ...]:
@@ -140,7 +145,7 @@ def _settle(ledger: Ledger, call: Call) -> tuple[str, ...]:
     rows = [ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]]
     lines = []
     for row in (row for row in rows if row.task_state is not None):
-        answer = guest_answer(call.results.get(str(row.host), {}), row.uuid)
+        answer = _answer(call, row)
         outcome = StepOutcome.OK if answer.ok else StepOutcome.FAILED
         ledger.end_step(
             call.action_id, PowerStep.POWER, [row.uuid], outcome=outcome, error=None if answer.ok else answer.message

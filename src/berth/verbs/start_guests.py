@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from berth.errors import HostFailed
+from berth.errors import BerthError, HostFailed
 from berth.ledger.model import PowerState, Verb, VmState
 from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestResult, GuestRow
@@ -20,7 +21,10 @@ FACTS_RESULT = "berth_facts_result"
 
 
 def begin(call: Call) -> Outcome:
-    """Returns the host's active guests and all hosts to look at. Raises NotFound for an unknown host, Busy."""
+    """Returns the host's active guests and all hosts to look at. Raises NotFound for an unknown host, Busy.
+
+    Active is what is meant to be on, also what the host has shown off since it booted (berth.verbs.observe).
+    """
     name = str(call.request.get("host") or "")
     with Ledger.open(call.cloud.ledger_url) as ledger:
         ledger.host(name)
@@ -29,14 +33,31 @@ def begin(call: Call) -> Outcome:
         uuids = [row.uuid for row in rows]
         if not rows or call.check_mode:
             return {"action": "", "uuids": uuids, "look": [], "hosts": [], "work": {}, "changed": bool(rows)}
-        names = tuple(row.name for row in rows)
-        request = ActionRequest(Verb.REBOOT_HARD, rows[0].project, names, f"req-{uuid.uuid4()}", digest="start-guests")
-        begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
-    return {"action": begun.id, "uuids": uuids, "look": look, "hosts": [], "work": {}, "changed": False}
+        actions = _begin_actions(ledger, rows)
+    return {"action": " ".join(actions), "uuids": uuids, "look": look, "hosts": [], "work": {}, "changed": False}
+
+
+def _begin_actions(ledger: Ledger, rows: Sequence[GuestRow]) -> list[str]:
+    """Returns one action per project: an action holds guests of one. Raises Busy, and then holds none."""
+    actions: list[str] = []
+    for project in sorted({row.project for row in rows}):
+        names = tuple(row.name for row in rows if row.project == project)
+        request = ActionRequest(Verb.START, project, names, f"req-{uuid.uuid4()}", digest="start-guests")
+        try:
+            actions.append(ledger.begin_action(request, Owner.of_process(os.getppid())).id)
+        except BerthError as error:
+            _end_actions(ledger, actions, error.message)
+            raise
+    return actions
+
+
+def _end_actions(ledger: Ledger, actions: Iterable[str], error: str = "") -> None:
+    for action in actions:
+        ledger.end_action(action, error or None)
 
 
 def compare(call: Call) -> Outcome:
-    """Returns the work for the host: its guests that are seen on no other host.
+    """Returns the work for the host: its guests that are off there and on no other host.
 
     A host that does not answer may run any of them, so without `accept_silent_hosts` in the request that ends the verb.
     Raises HostFailed naming the silent hosts and every twin.
@@ -50,19 +71,19 @@ def compare(call: Call) -> Outcome:
         rows = [ledger.guest_by_uuid(uuid) for uuid in uuids]
         problems = _problems(name, rows, domains, accept=bool(call.request.get("accept_silent_hosts")))
         if problems:
-            ledger.end_action(call.action_id, "; ".join(problems))
+            _end_actions(ledger, call.action_id.split(), "; ".join(problems))
             raise HostFailed(
                 f"guests of {name} were not started",
                 details=tuple(problems),
                 hint="mend those hosts first; --accept-silent-hosts starts them all the same",
             )
         here = domains[name] or {}
+        off = [row for row in rows if here.get(row.uuid) != PowerState.RUNNING]
         share = share_for(call.cloud, call.action_id)
-        share["guests"] = [
-            guest_targets(row, ledger.host(name)) for row in rows if here.get(row.uuid) != PowerState.RUNNING
-        ]
-    work = {name: share} if share["guests"] else {}
-    return {"action": call.action_id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": bool(work)}
+        share["guests"] = [guest_targets(row, ledger.host(name)) for row in off]
+    work = {name: share} if off else {}
+    uuids = [row.uuid for row in off]
+    return {"action": call.action_id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": False}
 
 
 def _domains(answer: Any) -> dict[str, str] | None:
@@ -88,22 +109,27 @@ def _problems(name: str, rows: list[GuestRow], domains: dict[str, dict[str, str]
 
 
 def finish(call: Call) -> Outcome:
-    """Records the guests as they are now. Raises HostFailed with every guest that did not start."""
-    if not call.action_id:
-        return {"guests": [], "changed": False}
+    """Records the guests as they are now and returns those that were started.
+
+    Raises HostFailed with every guest that did not start; it stays active, so that the next call tries again.
+    """
+    uuids = list(call.request["uuids"])
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        lines = []
-        for row in (ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]):
-            if row.host is None or row.host not in call.results:
-                continue  # it ran already
-            answer = guest_answer(call.results[row.host], row.uuid)
-            power = PowerState.RUNNING if answer.ok else PowerState.SHUTDOWN
-            state = VmState.ACTIVE if answer.ok else VmState.STOPPED
-            ledger.finish_guests([GuestResult(row.uuid, state, power, fault="" if answer.ok else answer.message)])
-            if not answer.ok:
-                lines.append(f"guest {row.name}: {answer.message}")
-        ledger.end_action(call.action_id, "; ".join(lines) or None)
-        guests = [guest_view(ledger.guest_by_uuid(uuid)) for uuid in call.request["uuids"]]
+        answers = {}
+        for row in ledger.guests_by_uuid(uuids if call.action_id else []):
+            answer = guest_answer(call.results.get(str(row.host), {}), row.uuid)
+            answers[row.name] = answer
+            power = PowerState.RUNNING if answer.ok else row.power_state
+            fault = "" if answer.ok else answer.message
+            ledger.finish_guests([GuestResult(row.uuid, VmState.ACTIVE, power, fault=fault)])
+        lines = [f"guest {name}: {answer.message}" for name, answer in answers.items() if not answer.ok]
+        _end_actions(ledger, call.action_id.split(), "; ".join(lines))
+        guests = [guest_view(row) for row in ledger.guests_by_uuid(uuids)]
     if lines:
-        raise HostFailed(f"{len(lines)} guests did not start", details=tuple(lines), data={"guests": guests})
-    return {"guests": guests, "changed": bool(call.results)}
+        raise HostFailed(
+            f"{len(lines)} of {len(guests)} guests did not start",
+            details=tuple(lines),
+            hint="mend the host and run the same again",
+            data={"guests": guests},
+        )
+    return {"guests": guests, "changed": any(answer.result.get("changed") for answer in answers.values())}

@@ -48,3 +48,28 @@ def test_observations(row: GuestRow, shown: str | None, expected: tuple[VmState,
     ((uuid, change),) = changes
     assert uuid == "u1" and (change.vm_state, change.power_state) == expected
     assert change.expect_vm == {row.vm_state} and change.expect_task == {None}
+
+
+OFF_SINCE_BOOT = guest(VmState.ACTIVE, PowerState.SHUTDOWN)
+
+
+@pytest.mark.parametrize(
+    ("row", "booted", "shown", "expected"),
+    [
+        pytest.param(
+            guest(VmState.ACTIVE, PowerState.RUNNING), True, "shutdown", (VmState.ACTIVE, PowerState.SHUTDOWN), id="off"
+        ),
+        pytest.param(OFF_SINCE_BOOT, False, "shutdown", None, id="still-off"),
+        pytest.param(OFF_SINCE_BOOT, False, "running", (VmState.ACTIVE, PowerState.RUNNING), id="on-again"),
+        pytest.param(OFF_SINCE_BOOT, True, "shutdown", None, id="booted-twice"),
+        pytest.param(guest(VmState.STOPPED, PowerState.SHUTDOWN), True, "shutdown", None, id="was-stopped-before"),
+        pytest.param(
+            guest(VmState.ACTIVE, PowerState.RUNNING), True, "crashed", (VmState.ACTIVE, PowerState.CRASHED), id="crash"
+        ),
+    ],
+)
+def test_what_a_hosts_boot_turned_off_is_still_meant_to_be_on(
+    row: GuestRow, booted: bool, shown: str, expected: tuple[VmState, PowerState] | None
+) -> None:
+    changes = observations([row], {"domains": [{"uuid": "u1", "state": shown}]}, booted=booted)
+    assert [(change.vm_state, change.power_state) for _uuid, change in changes] == ([expected] if expected else [])
