@@ -50,6 +50,7 @@ class Definition(Target):
     limits: Mapping[str, int]
     disks: Tuple[Disk, ...]
     seed: Mapping[str, Any]
+    autostart: bool = False
 
     @property
     def disk_mib(self) -> int:
@@ -91,6 +92,7 @@ def definition_of(given: Mapping[str, Any], instances_path: str) -> Definition:
         limits={key: value for key, value in (given.get("limits") or {}).items() if value is not None},
         disks=disks,
         seed=given["seed"],
+        autostart=bool(given.get("autostart")),
     )
 
 

@@ -70,6 +70,14 @@ def define(connection: Any, xml: str) -> Any:
     return connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
 
 
+def set_autostart(domain: Any, wanted: bool) -> bool:
+    """Returns whether it had to be changed that libvirt starts the guest when the host boots."""
+    if bool(domain.autostart()) == wanted:
+        return False
+    domain.setAutostart(int(wanted))
+    return True
+
+
 def start(connection: Any, uuid: str, name: str, wait_running_s: float) -> bool:
     """Returns whether the guest had to be started, once it runs. Raises GuestFailure with QEMU's last words."""
     domain = connection.lookupByUUIDString(uuid)

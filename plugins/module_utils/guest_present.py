@@ -130,16 +130,18 @@ def _define(work: Work, guest: Definition, connection: Any) -> None:
         work.after = guest.xml.splitlines()
         # Before the call: when its answer is lost, the domain may be there all the same.
         work.undo.append(lambda link: _remove_domain(guest, link))
-        guest_domain.define(connection, guest.xml)
+        domain = guest_domain.define(connection, guest.xml)
         work.changed = True
         work.state = guest_domain.OFF
-        return
-    found = guest_domain.inactive_xml(domain)
-    if not _compare(work, guest, found):
-        return
-    guest_domain.define(connection, keep_machine(guest.xml, found))
-    work.changed = True
-    work.pending_restart = bool(domain.isActive())
+    else:
+        found = guest_domain.inactive_xml(domain)
+        if _compare(work, guest, found):
+            guest_domain.define(connection, keep_machine(guest.xml, found))
+            work.changed = True
+            work.pending_restart = bool(domain.isActive())
+        _compare_autostart(work, guest, domain)
+    if guest_domain.set_autostart(domain, guest.autostart):
+        work.changed = True
 
 
 def _compare(work: Work, guest: Definition, found: str) -> bool:
@@ -148,6 +150,14 @@ def _compare(work: Work, guest: Definition, found: str) -> bool:
     work.before = [f"{item.path} = {item.found}" for item in differs if item.found is not None]
     work.after = [f"{item.path} = {item.wanted}" for item in differs if item.wanted is not None]
     return bool(differs)
+
+
+def _compare_autostart(work: Work, guest: Definition, domain: Any) -> None:
+    """Adds to the work's diff what differs beside the definition."""
+    found = bool(domain.autostart())
+    if found != guest.autostart:
+        work.before.append(f"autostart = {found}")
+        work.after.append(f"autostart = {guest.autostart}")
 
 
 def _remove_domain(guest: Definition, link: Link) -> None:
@@ -182,6 +192,7 @@ def _foresee(work: Work, link: Link) -> None:
     else:
         found = link.run(lambda connection: guest_domain.inactive_xml(guest_domain.find(connection, guest.uuid)))
         work.pending_restart = _compare(work, guest, found) and work.state == guest_domain.RUNNING
+        link.run(lambda connection: _compare_autostart(work, guest, guest_domain.find(connection, guest.uuid)))
     files = [disk.path for disk in guest.disks] + [guest.seed["path"]]
     missing = [path for path in files if not os.path.lexists(path)]
     if guest.seed["path"] not in missing:

@@ -50,6 +50,10 @@ options:
       console_log:
         description: The guest's console log; its name is C(<uuid>.log).
         type: path
+      autostart:
+        description: Whether libvirt starts the guest when the host boots.
+        type: bool
+        default: false
       disks:
         description: Overlay disks with C(path), C(format), C(size_gib) and C(backing) (C(path), C(format)).
         type: list
@@ -221,6 +225,7 @@ GUEST: Dict[str, Any] = {
     "limits": {"type": "dict"},
     "instance_dir": {"type": "path"},
     "console_log": {"type": "path"},
+    "autostart": {"type": "bool", "default": False},
     "disks": {"type": "list", "elements": "dict"},
     "seed": {"type": "dict", "options": SEED},
 }

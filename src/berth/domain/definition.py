@@ -52,6 +52,7 @@ def guest_definition(plan: Mapping[str, Any], *, image: ImageOnHost, host: HostV
         "limits": dict(plan.get("limits") or {}),
         "instance_dir": plan["instance_dir"],
         "console_log": plan["console_log"],
+        "autostart": plan.get("on_host_boot") == "start",
         "disks": disks_of(plan, image),
         "seed": seed_of(plan, seed_path_of(plan)),
     }

@@ -101,6 +101,22 @@ def test_a_changed_definition_waits_for_the_next_start(guest_host):
     connection.close()
 
 
+def test_autostart_is_as_the_definition_says(guest_host):
+    wanted = {**guest_host.definition(), "autostart": True}
+    guest_host.run("present", wanted)
+    connection = guest_host.connection()
+    domain = connection.lookupByName("web-1")
+    assert domain.autostart() == 1
+    assert guest_host.run("present", wanted)["changed"] is False
+    domain.setAutostart(0)
+    foreseen = guest_host.run("present", wanted, _ansible_check_mode=True)
+    assert (foreseen["changed"], domain.autostart()) == (True, 0)
+    answer = guest_host.run("present", wanted)
+    assert "autostart = True" in answer["diff"][0]["after"] and "autostart = False" in answer["diff"][0]["before"]
+    assert (domain.autostart(), only(answer)["pending_restart"]) == (1, False)
+    connection.close()
+
+
 def test_a_stopped_guest_is_started_with_its_old_disk(guest_host):
     definition = guest_host.definition()
     key = only(guest_host.run("present", definition))["ssh_host_key"]
