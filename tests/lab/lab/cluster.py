@@ -118,8 +118,8 @@ class Lab:
         record = each.record
         if suite not in (None, record["suite"]) or flavour != record["flavour"]:
             raise LabError(
-                f"{each.name} is there as {record['suite']} {record['flavour']}, wanted is {suite} {flavour}: "
-                "run 'lab.py down' first"
+                f"{each.name} is there as {record['suite']} {record['flavour']}, wanted is "
+                f"{suite or record['suite']} {flavour}: run 'lab.py down' first"
             )
 
     def _write_client_files(self) -> None:
