@@ -72,7 +72,9 @@ def make_cloud(cloud: Path, uri: str, image: Path) -> None:
     key = cloud.parent / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(key)], check=True)
     print(f"$ berth init {cloud.name}", flush=True)
-    subprocess.run([str(BERTH), "init", str(cloud), "--public-key", f"{key}.pub"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [str(BERTH), "init", str(cloud), "--public-key", f"{key}.pub"], check=True, stdout=subprocess.DEVNULL
+    )
     data = cloud.parent / "host"
     host = {
         "ansible_connection": "local",
@@ -136,4 +138,6 @@ if __name__ == "__main__":
     try:
         main()
     except subprocess.CalledProcessError as error:
-        sys.exit(f"demo: {' '.join(map(str, error.cmd[:3]))} ... ended with {error.returncode}; its own words are above")
+        sys.exit(
+            f"demo: {' '.join(map(str, error.cmd[:3]))} ... ended with {error.returncode}; its own words are above"
+        )

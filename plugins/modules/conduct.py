@@ -21,7 +21,8 @@ options:
   cloud:
     description:
       - The cloud's directory.
-      - Without it, the variable C(berth_cloud), then the folder of the inventory, then C(BERTH_CLOUD), then the current directory.
+      - Without it, the variable C(berth_cloud), then the folder of the inventory, then C(BERTH_CLOUD), then the
+        current directory.
     type: path
   request:
     description: What the user asks for; its keys depend on the verb.

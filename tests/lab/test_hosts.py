@@ -95,7 +95,9 @@ def test_facts_of_both_releases(lab: Lab, cloud: Cloud, with_domain: str) -> Non
 
 
 def test_a_second_refresh_changes_nothing_on_the_hosts(lab: Lab, cloud: Cloud) -> None:
-    look = "find /etc /root /tmp /var/lib/berth /var/tmp -xdev \\( -type d -printf '%p\\n' -o -printf '%p %s %T@\\n' \\) 2>/dev/null | sort"
+    folders = "/etc /root /tmp /var/lib/berth /var/tmp"
+    each = "\\( -type d -printf '%p\\n' -o -printf '%p %s %T@\\n' \\)"
+    look = f"find {folders} -xdev {each} 2>/dev/null | sort"
     cloud.berth("host", "refresh")
     before = {host.name: host.exec(look).stdout.splitlines() for host in lab.hosts}
     cloud.berth("host", "refresh")

@@ -76,7 +76,9 @@ compute:
     (tmp_path / "instances").mkdir()
     (tmp_path / "images").mkdir()
     run(clean / "ansible-playbook", "berth.kvm.host_refresh", cwd=cloud, PATH=path)
-    assert '"here"' in run(clean / "berth", "--cloud", cloud, "host", "list", "--format", "json", cwd=tmp_path, PATH=path)
+    assert '"here"' in run(
+        clean / "berth", "--cloud", cloud, "host", "list", "--format", "json", cwd=tmp_path, PATH=path
+    )
     assert "BERTH.KVM" in run(clean / "ansible-doc", "berth.kvm.guest", cwd=tmp_path, PATH=path).upper()
     listed = run(clean / "ansible-galaxy", "collection", "list", "berth.kvm", cwd=tmp_path, PATH=path)
     assert "berth.kvm" in listed

@@ -26,5 +26,7 @@ def log(
     result.raise_for_failure()
     read = result.of_task("ansible.builtin.command")
     if not read:
-        raise HostFailed(f"guest {name}: its console log could not be read", hint="is its host up? `berth doctor` tells")
+        raise HostFailed(
+            f"guest {name}: its console log could not be read", hint="is its host up? `berth doctor` tells"
+        )
     typer.echo(next(iter(read.values())).get("stdout", ""))
