@@ -100,14 +100,14 @@ def read_settings(settings_file: Path) -> Settings:
 
 
 def _setting_problems(settings_file: Path, content: dict[Any, Any]) -> list[Problem]:
-    known = {field.name: type(field.default) for field in fields(Settings)}
+    known: dict[str, Any] = {field.name: type(field.default) for field in fields(Settings)}
     problems = []
     for key, value in content.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             meant = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
             problems.append(Problem(settings_file.name, f"unknown setting {key!r}{meant}"))
-        elif type(value) is not known[key] or (known[key] is int and value <= 0):
+        elif type(value) is not known[key] or (isinstance(value, int) and value <= 0):
             allowed = "a whole number above 0" if known[key] is int else "text"
             problems.append(Problem(settings_file.name, f"{key}: found {value!r}, allowed: {allowed}"))
     return problems
