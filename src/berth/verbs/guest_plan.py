@@ -81,6 +81,7 @@ def new_guest(wanted: ResolvedRequest, uuid: str, name: str, context: BootContex
         "user_data": request.user_data,
         "on_host_boot": wanted.on_host_boot.value,
         "metadata": dict(request.metadata),
+        "server_group": request.group.name if request.group else None,
         "created_at": context.created_at,
         "cloud": context.cloud,
         "request_id": context.request_id,

@@ -53,12 +53,11 @@ class FleetNow:
 def read_fleet(ledger: Ledger, cloud: Cloud) -> FleetNow:
     """Returns the fleet as the ledger has it now."""
     rows = {row.name: row for row in ledger.hosts()}
-    guests = ledger.guests(deleted=True)
     aggregates = ledger.aggregates()
-    ours = {guest.uuid for guest in guests}
+    ours = ledger.guest_uuids()
     by_host: dict[str, list[GuestRow]] = {}
-    for guest in guests:
-        if guest.host and guest.deleted_at is None:
+    for guest in ledger.guests():
+        if guest.host:
             by_host.setdefault(guest.host, []).append(guest)
     hosts = tuple(_host(row, by_host.get(row.name, []), aggregates, (cloud.name, ours)) for row in rows.values())
     return FleetNow(hosts, rows)
