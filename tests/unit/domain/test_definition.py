@@ -7,7 +7,8 @@ from berth.domain import HostView, ImageOnHost, domain_name, guest_definition, g
 from berth.errors import InvalidInput, NotFound
 
 KEYS = {
-    "uuid", "name", "xml", "vcpus", "memory_mib", "disk_gib", "limits", "instance_dir", "console_log", "disks", "seed",
+    "uuid", "name", "xml", "vcpus", "memory_mib", "disk_gib", "limits", "instance_dir", "console_log", "autostart",
+    "disks", "seed",
 }  # fmt: skip
 
 
@@ -21,6 +22,12 @@ def test_shape(plain):
     ]  # fmt: skip
     assert definition["seed"]["path"] == f"{folder}/seed.iso"
     assert json.loads(json.dumps(definition)) == definition
+
+
+@pytest.mark.parametrize(("asked", "autostart"), [("leave", False), ("start", True)])
+def test_autostart(plain, asked, autostart):
+    plan = {**plain.plan, "on_host_boot": asked}
+    assert guest_definition(plan, image=plain.image, host=HostView())["autostart"] is autostart
 
 
 DOMAIN_TYPES = {
