@@ -14,7 +14,7 @@ packages=systemd,systemd-sysv,systemd-resolved,udev,dbus,linux-image-cloud-amd64
 packages+=,openssh-server,cloud-init,cloud-guest-utils,fdisk,e2fsprogs,qemu-guest-agent,sudo,iproute2
 packages+=,iputils-ping,ifupdown-,python3,ca-certificates,less,procps,acpid-
 if [ "$what" = libvirt ]; then
-    packages+=,libvirt-daemon-system,libvirt-clients,qemu-system-x86,qemu-utils,python3-libvirt,python3-lxml
+    packages+=,libvirt-daemon-system,libvirt-clients,qemu-system-x86,qemu-utils,python3-libvirt,python3-lxml,python3-apt
     packages+=,dnsmasq-base,nftables,iptables,ovmf,genisoimage,openssl
     size=4096
 fi

@@ -24,6 +24,7 @@ class Hardware:
 
     machine: str = "q35"
     nic: str = "virtio-net-pci"
+    accel: str = "tcg"
     cpu: str = "qemu64"
     memory_mib: int = 256
     vcpus: int = 1
@@ -44,12 +45,19 @@ class Machine:
         return (self.folder / "console.log").read_text(errors="replace")
 
     def start(self, image: Path, hardware: Hardware) -> None:
-        """Start QEMU on a throw-away overlay of the image with the seed in the folder."""
+        """Start QEMU; it ends with `process`."""
+        self.process = subprocess.Popen(self.argv(image, hardware), stdin=subprocess.DEVNULL)
+
+    def argv(self, image: Path, hardware: Hardware) -> list[str]:
+        """Make a throw-away overlay of the image; QEMU's command for it and the seed in the folder.
+
+        Only this machine's loopback interface reaches the machine, and it reaches nothing.
+        """
         disk = self.folder / "disk.qcow2"
         run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, disk, "4G")
         drive = "scsi-cd,drive=seed" if hardware.seed_bus == "scsi" else "ide-cd,drive=seed,bus=ide.1"
-        argv = [
-            "qemu-system-x86_64", "-machine", hardware.machine, "-accel", "tcg", "-cpu", hardware.cpu,
+        return [
+            "qemu-system-x86_64", "-machine", hardware.machine, "-accel", hardware.accel, "-cpu", hardware.cpu,
             "-m", str(hardware.memory_mib), "-smp", str(hardware.vcpus), "-display", "none",
             "-serial", f"file:{self.folder}/console.log",
             "-drive", f"file={disk},if=virtio,format=qcow2",
@@ -61,7 +69,6 @@ class Machine:
             "-chardev", f"socket,id=agent,path={self.folder}/agent,server=on,wait=off",
             "-device", "virtio-serial", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
         ]  # fmt: skip
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
 
     def ssh(self, command: str, check: bool = True) -> str:
         """Run a command over ssh, trusting only the key in the seed; its output."""
@@ -119,9 +126,8 @@ def make_keys(folder: Path) -> tuple[str, str]:
     return (folder / "user_key.pub").read_text().strip(), (folder / "host_key").read_text()
 
 
-@contextmanager
-def booted(folder: Path, image: Path, seed: Mapping[str, str], login: str, hardware: Hardware) -> Iterator[Machine]:
-    """A machine that boots the image with the seed's files; `make_keys` was called on the folder before."""
+def prepared(folder: Path, seed: Mapping[str, str], login: str) -> Machine:
+    """A machine that is not started yet, with its seed; `make_keys` was called on the folder before."""
     files = folder / "seed"
     files.mkdir()
     for name, text in seed.items():
@@ -131,6 +137,13 @@ def booted(folder: Path, image: Path, seed: Mapping[str, str], login: str, hardw
     machine = Machine(folder, login)
     key = " ".join((folder / "host_key.pub").read_text().split()[:2])
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{machine.port} {key}\n")
+    return machine
+
+
+@contextmanager
+def booted(folder: Path, image: Path, seed: Mapping[str, str], login: str, hardware: Hardware) -> Iterator[Machine]:
+    """A machine that boots the image with the seed's files; `make_keys` was called on the folder before."""
+    machine = prepared(folder, seed, login)
     machine.start(image, hardware)
     try:
         yield machine
