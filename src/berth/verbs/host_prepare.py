@@ -6,6 +6,7 @@ from __future__ import annotations
 from berth.spec.load import load_catalog
 from berth.spec.network import Assignment, Network, NetworkKind
 from berth.verbs.call import Call, Outcome
+from berth.verbs.host_refresh import check_inventory
 
 MADE_BY_THE_HOST = (NetworkKind.NAT, NetworkKind.ROUTED)
 
@@ -13,8 +14,10 @@ MADE_BY_THE_HOST = (NetworkKind.NAT, NetworkKind.ROUTED)
 def begin(call: Call) -> Outcome:
     """Returns `cloud` (its directory) and `networks`: those that libvirt makes, as `berth.kvm.network` takes them.
 
-    Raises InvalidInput with every mistake of the catalog.
+    The request's `hosts` are names and patterns; without them all hosts are meant. Raises InvalidInput with every
+    mistake of the inventory or the catalog, NotFound for hosts that the inventory lacks.
     """
+    check_inventory(call.inventory, call.request.get("hosts") or ())
     catalog = load_catalog(call.cloud.catalog_path)
     made = [each for each in catalog.networks.values() if each.kind in MADE_BY_THE_HOST]
     return {"changed": False, "cloud": str(call.cloud.path), "networks": [_definition(each) for each in made]}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+from dataclasses import replace
+
 import pytest
 
 from berth.cloud import Cloud, Settings
-from berth.errors import InvalidInput
+from berth.errors import InvalidInput, NotFound
 from berth.verbs.call import Call
 from berth.verbs.host_prepare import begin
 
@@ -30,7 +32,8 @@ networks:
 @pytest.fixture
 def call(tmp_path):
     (tmp_path / "catalog").mkdir()
-    return Call(cloud=Cloud(tmp_path, Settings()))
+    inventory = {"compute": ["h1", "h2"], "hosts": {}, "groups": {"compute": {"vars": {}}}, "problems": []}
+    return Call(cloud=Cloud(tmp_path, Settings()), inventory=inventory)
 
 
 def test_networks_that_libvirt_makes_and_no_others(call, tmp_path):
@@ -69,3 +72,9 @@ def test_a_mistake_in_the_catalog_stops_before_any_host(call, tmp_path):
     (tmp_path / "catalog" / "networks.yml").write_text(NETWORKS.replace("kind: nat", "kind: natt"))
     with pytest.raises(InvalidInput, match="natt"):
         begin(call)
+
+
+def test_a_host_that_is_not_there_is_named(call):
+    assert begin(replace(call, request={"hosts": ["h2"]}))["networks"] == []
+    with pytest.raises(NotFound, match="no compute host 'h33'; did you mean 'h"):
+        begin(replace(call, request={"hosts": ["h2", "h33"]}))
