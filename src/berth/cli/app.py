@@ -10,7 +10,23 @@ from typing import Annotated
 
 import typer
 
-from berth.cli import boot, catalog, delete, doctor, guests, host, image, init, log, place, power, ssh
+from berth.cli import (
+    boot,
+    catalog,
+    delete,
+    doctor,
+    events,
+    guests,
+    host,
+    image,
+    init,
+    ledger,
+    lock,
+    log,
+    place,
+    power,
+    ssh,
+)
 from berth.cli.context import CliContext
 from berth.cli.output import Format, fail
 from berth.errors import BerthError
@@ -30,12 +46,16 @@ app.command("start")(power.start)
 app.command("stop")(power.stop)
 app.command("reboot")(power.reboot)
 app.command("delete")(delete.delete)
+app.command("events")(events.events)
+app.command("lock")(lock.lock)
+app.command("unlock")(lock.unlock)
 app.command("log")(log.log)
 app.command("ssh", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(ssh.ssh)
 app.command("place")(place.place)
 app.command("doctor")(doctor.doctor)
 app.add_typer(host.app, name="host")
 catalog.image_app.command("pull")(image.pull)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(catalog.flavor_app, name="flavor")
 app.add_typer(catalog.image_app, name="image")
 app.add_typer(catalog.network_app, name="network")
@@ -82,3 +102,7 @@ def _wanted_format(arguments: list[str]) -> Format:
         if first.startswith(("--format", "-f")) and value in set(Format):
             return Format(value)
     return Format.TABLE
+
+
+if __name__ == "__main__":
+    main()

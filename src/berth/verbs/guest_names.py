@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+def is_uuid(text: str) -> bool:
+    """Returns whether `text` is a UUID in lower case; no guest's name is."""
+    return _UUID.fullmatch(text) is not None
+
+
 def find_guest(ledger: Ledger, name: str, project: str) -> GuestRow:
     """Returns one guest. Raises NotFound with the nearest names."""
     return find_guests(ledger, [name], project)[0]

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`berth events`, `lock` and `ledger`, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from berth.cloud import find_cloud
+from berth.ledger import Ledger
+from berth.ledger.model import Verb
+from berth.ledger.owner import Owner
+from berth.ledger.rows import ActionRequest, BootRecord, Claim, HostUpdate, NewGuest, Resources
+from berth.ledger.store_hosts import Refresh
+
+GUEST = "4b1d7e3c-8f0a-4c55-9d6a-0c2f3a9be001"
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Path:
+    """Returns a cloud whose ledger has one guest, web."""
+    (tmp_path / "berth.yml").write_text("name: test\n")
+    (tmp_path / "inventory").mkdir()
+    with Ledger.open(find_cloud(tmp_path).ledger_url) as ledger:
+        begun = ledger.begin_action(ActionRequest(Verb.BOOT, "default", ("web",), "req-1"), Owner.of_process())
+        guest = NewGuest(GUEST, "default", "web", "small", "tiny", Resources(1, 512, 1024))
+        ledger.record_boot(begun.id, BootRecord((guest,)))
+        ledger.end_action(begun.id)
+    return tmp_path
+
+
+def berth(cloud: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "berth.cli.app", "--cloud", str(cloud), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def test_events_tell_who_did_what(cloud: Path) -> None:
+    shown = json.loads(berth(cloud, "events", "web", "--format", "json").stdout)
+    assert shown["uuid"] == GUEST
+    assert [(one["verb"], one["request_id"], one["error"]) for one in shown["actions"]] == [("boot", "req-1", None)]
+    assert "boot" in berth(cloud, "events", GUEST).stdout
+
+
+def test_an_unknown_guest_is_named_with_the_nearest(cloud: Path) -> None:
+    done = berth(cloud, "events", "wep")
+    assert done.returncode == 3 and "did you mean web" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_export_is_private_and_can_be_imported(cloud: Path, tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    assert berth(cloud, "ledger", "export", str(file)).returncode == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = berth(cloud, "ledger", "export", str(file))
+    assert again.returncode == 2 and "name a new file" in again.stderr
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "berth.yml").write_text("name: test\n")
+    (other / "inventory").mkdir()
+    assert berth(other, "ledger", "import", str(file)).returncode == 0
+    assert [one["uuid"] for one in json.loads(berth(other, "list", "--format", "json").stdout)] == [GUEST]
+
+
+def test_check_finds_what_is_wrong_and_repair_mends_it(cloud: Path) -> None:
+    left = Claim(GUEST, "h1", Resources(1, 512, 1024), Resources(4, 4096, 4096))
+    with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
+        ledger.store_hosts(Refresh([HostUpdate("h1", facts={"machine_id": "m"})], {}, "sha256:0", 1.0))
+        begun = ledger.begin_action(ActionRequest(Verb.BOOT, "default", ("web",), "req-2"), Owner.of_process())
+        ledger.move_claim(begun.id, left)
+        ledger.end_action(begun.id)
+        with ledger._database.write() as connection:
+            connection.exec_driver_sql("UPDATE guests SET deleted_at = 1.0, vm_state = 'deleted'")
+    done = berth(cloud, "ledger", "check", "--format", "json")
+    assert done.returncode == 4 and "berth ledger repair" in done.stderr
+    assert any(one["safe"] and GUEST in one["key"] + one["message"] for one in json.loads(done.stdout))
+    assert berth(cloud, "ledger", "repair").returncode == 0
+    assert berth(cloud, "ledger", "check").returncode == 0
+
+
+def test_a_rebuild_wants_a_new_ledger(cloud: Path) -> None:
+    done = berth(cloud, "ledger", "rebuild")
+    assert done.returncode == 4 and "refresh the hosts into a new one" in done.stderr
+
+
+def test_a_locked_guest_refuses_verbs(cloud: Path) -> None:
+    assert berth(cloud, "lock", "web", "--reason", "audit").returncode == 0
+    with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
+        assert (ledger.guest("default", "web").lock_reason) == "audit"
+    assert berth(cloud, "unlock", "web").returncode == 0
+    with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
+        assert ledger.guest("default", "web").lock_reason is None
