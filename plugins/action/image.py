@@ -25,7 +25,8 @@ CHUNK_BYTES = 1024 * 1024
 class ActionModule(ActionBase):
     """The controller's half of berth.kvm.image."""
 
-    TRANSFERS_FILES = True
+    # What has to travel makes its own folder on the host; without, none is made, and a killed run leaves none there.
+    TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
 
