@@ -22,6 +22,7 @@ UNITS = CASES["units"]
 FLEET = [
     {"name": "h1", "address": "10.0.0.11", "certificate_name": "h1", "names": ["h1"], "addresses": ["10.0.0.11"]},
     {"name": "h2", "address": "fd00::12", "certificate_name": "h2", "names": ["h2"], "addresses": ["fd00::12"]},
+    {"name": "h3", "address": "10.0.0.13", "certificate_name": "h3", "names": ["h3"], "addresses": ["10.0.0.13"]},
 ]
 TEMPLATES = sorted(path.name for path in (ROLE / "templates").iterdir())
 # One file per host, each template after a line of its name: a task per template would take a minute.
@@ -64,6 +65,7 @@ def rendered(tmp_path_factory):
         "ansible_python_interpreter": sys.executable,
         "ansible_facts": {"architecture": "x86_64", "os_family": "Debian"},
         "_host_fleet": FLEET,
+        "_host_lines": CASES["lines"],
     }
     cases = {
         name: {**case.get("vars", {}), "unit_files": UNITS[case["units"]]} for name, case in CASES["cases"].items()
@@ -71,7 +73,7 @@ def rendered(tmp_path_factory):
     inventory = {
         "all": {"vars": common},
         "cases": {"hosts": cases},
-        "fleet": {"hosts": {"h1": keys, "h2": keys}},
+        "fleet": {"hosts": {"h1": keys, "h2": keys, "h3": {}}},  # h3 is not in this run
     }
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(PLAY.format(role=ROLE, folder=folder, templates=json.dumps(TEMPLATES)))
