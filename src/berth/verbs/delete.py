@@ -15,7 +15,7 @@ from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestRow, StateChange
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
-from berth.verbs.guest_names import find_guests
+from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import guest_answer, guest_targets, share_for
 
@@ -38,7 +38,7 @@ def begin(call: Call) -> Outcome:
         if call.check_mode or not rows:
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": True}
         names = tuple(row.name for row in rows)
-        request = ActionRequest(Verb.DELETE, rows[0].project, names, f"req-{uuid.uuid4()}", digest="delete")
+        request = ActionRequest(Verb.DELETE, project_of(rows), names, f"req-{uuid.uuid4()}", digest="delete")
         begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
         try:
             _mark(ledger, begun.id, rows)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from berth.errors import NotFound, Problem
+from berth.errors import InvalidInput, NotFound, Problem
 
 if TYPE_CHECKING:
     from berth.ledger.rows import GuestRow
@@ -43,6 +43,15 @@ def find_guests(ledger: Ledger, names: Iterable[str], project: str) -> list[Gues
     if problems:
         raise NotFound.from_problems("guests", problems, hint="`berth list` shows the guests there are")
     return list({row.uuid: row for row in rows}.values())
+
+
+def project_of(rows: Iterable[GuestRow]) -> str:
+    """Returns the project of the guests. Raises InvalidInput for guests of several."""
+    names = {row.project: row.name for row in rows}
+    if len(names) > 1:
+        found = ", ".join(f"{name} in {project}" for project, name in sorted(names.items()))
+        raise InvalidInput(f"guests of {len(names)} projects: {found}; allowed: one", hint="do it once per project")
+    return next(iter(names))
 
 
 def _unknown(ledger: Ledger, name: str, project: str) -> str:

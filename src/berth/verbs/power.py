@@ -15,7 +15,7 @@ from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestResult, GuestRow, StateChange
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
-from berth.verbs.guest_names import find_guests
+from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import Answer, guest_answer, guest_targets, share_for
 
@@ -61,7 +61,7 @@ def begin(call: Call) -> Outcome:
             would_change = not all(_is_done(row, change) for row in rows)
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": would_change}
         names = tuple(row.name for row in rows)
-        request = ActionRequest(change.verb, rows[0].project, names, f"req-{uuid.uuid4()}", digest=change.verb.value)
+        request = ActionRequest(change.verb, project_of(rows), names, f"req-{uuid.uuid4()}", digest=change.verb.value)
         begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
         try:
             _mark(ledger, begun.id, rows, tasks)
