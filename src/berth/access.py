@@ -19,6 +19,8 @@ FORWARD = "[%h]:%p"  # tokens of ssh_config(5): where the connection is to go
 # Networks whose addresses mean something only on the host itself.
 HIDDEN_KINDS = ("nat",)
 USER_KIND = "user"
+# Networks whose DHCP is libvirt's, which tells the host what it leased.
+LIBVIRT_KINDS = ("nat", "routed")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,16 @@ def _target(guest: GuestRow, host: HostRow) -> tuple[str, int, bool]:
         f"guest {guest.name}: no address is known on its networks ({networks})",
         hint="`berth host refresh` learns what libvirt's DHCP leased; on a bridge only your DHCP server knows it",
     )
+
+
+def waits_for_lease(guest: GuestRow, host: HostRow) -> bool:
+    """Returns whether the guest has no known address yet, but will have one that its host can tell."""
+    interfaces = guest.plan.get("networks") or []
+    try:
+        _target(guest, host)
+    except Conflict:
+        return any(each["kind"] in LIBVIRT_KINDS and each.get("assignment") == "dhcp" for each in interfaces)
+    return False
 
 
 def _leased(facts: Mapping[str, Any], mac: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from berth.access import Jump, Route, guest_route, host_jump, ssh_options
+from berth.access import Jump, Route, guest_route, host_jump, ssh_options, waits_for_lease
 from berth.errors import BerthError, Conflict
 from berth.ledger.model import VmState
 from berth.ledger.rows import GuestRow, HostRow
@@ -36,6 +36,24 @@ ROUTED = {"kind": "routed", "address": "10.1.0.11"}
 BRIDGE = {"kind": "bridge", "address": "10.2.0.11"}
 USER = {"kind": "user", "address": "10.0.2.15", "ssh_port": 40001}
 LEASES = {"networks": [{"name": "lan", "leases": [{"mac": "52:54:00:00:00:01", "address": "192.168.150.77"}]}]}
+
+
+DHCP = {"assignment": "dhcp"}
+
+
+@pytest.mark.parametrize(
+    ("networks", "facts", "waits"),
+    [
+        pytest.param([{"kind": "nat", **DHCP}], None, True, id="nat"),
+        pytest.param([{"kind": "routed", **DHCP}], {"networks": []}, True, id="routed"),
+        pytest.param([{"kind": "nat", **DHCP}], LEASES, False, id="leased"),
+        pytest.param([{"kind": "bridge", **DHCP}], None, False, id="nobody-of-ours-knows"),
+        pytest.param([NAT, {"kind": "nat", **DHCP}], None, False, id="another-way-in"),
+        pytest.param([{"kind": "nat", "assignment": "static"}], None, False, id="static"),
+    ],
+)
+def test_who_waits_for_a_lease(networks: list[dict[str, Any]], facts: dict[str, Any] | None, waits: bool) -> None:
+    assert waits_for_lease(guest(*networks), host(facts)) is waits
 
 
 @pytest.mark.parametrize(
