@@ -7,6 +7,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy.typing as npt
+
+from berth.placement.fleet import Rows
 from berth.placement.model import Host
 from berth.placement.view import View
 from berth.units import MIB_PER_GIB
@@ -58,6 +61,23 @@ CHANGING: Mapping[str, Callable[[View, int], Any]] = {
     "vcpus_used": lambda view, row: int(view.usage.vcpus_booked[row] + view.fleet.reserved_host_cpus[row]),
     "num_instances": lambda view, row: int(view.usage.num_guests[row]),
     "num_io_ops": lambda view, row: int(view.usage.num_io_ops[row]),
+}
+
+# The same attributes over columns, where every host has a number.
+COLUMNS: Mapping[str, Callable[[View, Rows], npt.NDArray[Any]]] = {
+    "free_ram_mb": lambda view, rows: view.usage.memory_mib_free[rows],
+    "free_disk_mb": lambda view, rows: view.usage.disk_mib_free[rows],
+    "disk_mb_used": lambda view, rows: (view.usage.disk_mib_booked + view.fleet.reserved_host_disk_mib)[rows],
+    "vcpus_used": lambda view, rows: (view.usage.vcpus_booked + view.fleet.reserved_host_cpus)[rows],
+    "num_instances": lambda view, rows: view.usage.num_guests[rows],
+    "num_io_ops": lambda view, rows: view.usage.num_io_ops[rows],
+    "total_usable_ram_mb": lambda view, rows: view.fleet.memory_mib_total[rows],
+    "total_usable_disk_gb": lambda view, rows: view.fleet.disk_mib_total[rows] // MIB_PER_GIB,
+    "vcpus_total": lambda view, rows: view.fleet.vcpus_total[rows],
+    "failed_builds": lambda view, rows: view.fleet.failed_builds[rows],
+    "cpu_allocation_ratio": lambda view, rows: view.fleet.cpu_allocation_ratio[rows],
+    "ram_allocation_ratio": lambda view, rows: view.fleet.ram_allocation_ratio[rows],
+    "disk_allocation_ratio": lambda view, rows: view.fleet.disk_allocation_ratio[rows],
 }
 
 NAMES = frozenset((*FIXED, *CHANGING))

@@ -48,16 +48,17 @@ def _split(
 
 def _weighed(view: View, request: GuestRequest, mask: Mask, pipeline: Pipeline) -> tuple[Weighed, ...]:
     scores = Scores(view, request, mask, pipeline.weighers, everything=True)
+    normalised = [column.normalised for column in scores.columns]
     found = []
     for at in np.argsort(-scores.total, kind="stable"):
         shares = tuple(
             Share(
                 weigher=column.weigher.name,
                 raw=float(column.raw[at]),
-                normalised=0.0 if column.normalised is None else float(column.normalised[at]),
+                normalised=float(between[at]),
                 multiplier=column.multiplier if isinstance(column.multiplier, float) else float(column.multiplier[at]),
             )
-            for column in scores.columns
+            for column, between in zip(scores.columns, normalised, strict=True)
         )
         found.append(Weighed(view.fleet.names[scores.rows[at]], float(scores.total[at]), shares))
     return tuple(found)

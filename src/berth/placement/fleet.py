@@ -186,6 +186,13 @@ class Fleet:
             found = self._coded[key] = Coded(np.array(codes, dtype=np.intp), list(seen))
         return found
 
+    def numbers(self, key: Hashable, number_of: Callable[[Host], float]) -> Floats:
+        """Returns the column of `number_of(host)`, computed once per `key` and kept."""
+        found = self._numbers.get(key)
+        if found is None:
+            found = self._numbers[key] = np.array([number_of(host) for host in self.hosts], dtype=np.float64)
+        return found
+
     @cached_property
     def _aggregate_sets(self) -> Coded:
         """Returns which combination of aggregates each host is in; a value is a tuple of Aggregates."""

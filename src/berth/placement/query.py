@@ -17,7 +17,10 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from berth.placement.attributes import NAMES, attribute
+import numpy as np
+
+from berth.placement.attributes import COLUMNS, NAMES, attribute
+from berth.placement.fleet import Mask, Rows
 from berth.placement.view import View
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -62,6 +65,41 @@ def _problems(query: Any, depth: int) -> Iterator[str]:
             yield f"a map is no operand: {operand}"
         elif isinstance(operand, str) and operand.startswith("$") and operand[1:].split(".")[0] not in NAMES:
             yield f"unknown attribute {operand}; known: {', '.join(sorted(NAMES))}"
+
+
+def answer_columns(query: list[Any], view: View, rows: Rows) -> Mask | None:
+    """Returns what answer() says for each row, or None when the query asks about more than numbers."""
+    word, *rest = query
+    size = view.fleet.size if isinstance(rows, slice) else rows.size
+    operands = []
+    for operand in rest:
+        value = _column(operand, view, rows)
+        if value is None:
+            return None
+        operands.append(value)
+    if word in ("not", "or", "and"):
+        truths = [np.broadcast_to(np.asarray(value, dtype=bool), size) for value in operands]
+        if word == "not":
+            return np.asarray(~np.logical_and.reduce(truths)) if truths else np.zeros(size, dtype=bool)
+        joined = np.logical_or.reduce(truths) if word == "or" else np.logical_and.reduce(truths)
+        return np.broadcast_to(np.asarray(joined, dtype=bool), size)
+    if len(operands) < 2:
+        return np.zeros(size, dtype=bool)
+    first, *others = operands
+    compare = operator.eq if word == "in" else _COMPARISONS[word]
+    verdicts = [np.broadcast_to(compare(np.asarray(first), other), size) for other in others]
+    return np.asarray(np.logical_or.reduce(verdicts) if word == "in" else np.logical_and.reduce(verdicts))
+
+
+def _column(operand: Any, view: View, rows: Rows) -> Any:
+    """Returns an operand as a number or a column of numbers; None when it is neither."""
+    if isinstance(operand, list):
+        return answer_columns(operand, view, rows) if operand else None
+    if isinstance(operand, (int, float)):
+        return operand
+    if isinstance(operand, str) and operand.startswith("$") and operand[1:] in COLUMNS:
+        return COLUMNS[operand[1:]](view, rows)
+    return None
 
 
 def answer(query: list[Any], view: View, row: int) -> bool:

@@ -15,25 +15,24 @@ from berth.placement.aggregates import aggregate_numbers
 from berth.placement.filters.base import Reads
 from berth.placement.fleet import ALL, Floats, Mask
 from berth.placement.model import GuestRequest
-from berth.placement.view import View, one_row
+from berth.placement.view import View
 from berth.placement.weighers.base import Weigher
 
 RowNumbers = npt.NDArray[np.intp]
 
 
 class WeighedColumn:
-    """One weigher's share of the score, over the hosts that passed."""
+    """One weigher's share of the score, over the hosts that passed. `part` is None while it decides nothing."""
 
-    __slots__ = ("hi", "lo", "multiplier", "normalised", "part", "raw", "weigher")
+    __slots__ = ("hi", "lo", "multiplier", "part", "raw", "weigher")
 
     def __init__(self, weigher: Weigher, raw: Floats, multiplier: float | Floats) -> None:
         self.weigher = weigher
         self.raw = self._clamped(raw)
         self.multiplier = multiplier
-        self.normalised: Floats | None = None
         self.part: Floats | None = None
-        self.lo = self.hi = 0.0
-        self.rescale()
+        self.lo, self.hi = self._bounds()
+        self._rescale()
 
     def _clamped(self, raw: Floats) -> Floats:
         low, high = self.weigher.minval, self.weigher.maxval
@@ -41,41 +40,58 @@ class WeighedColumn:
             raw = np.maximum(raw, low)
         return raw if high is None else np.minimum(raw, high)
 
-    def rescale(self) -> None:
-        """Finds the bounds again and normalises every host."""
+    def _bounds(self) -> tuple[float, float]:
         weigher = self.weigher
-        self.lo = float(self.raw.min() if weigher.minval is None else weigher.minval)
-        self.hi = float(self.raw.max() if weigher.maxval is None else weigher.maxval)
-        if self.lo == self.hi:
-            self.normalised = self.part = None
-            return
-        self.normalised = np.subtract(self.raw, self.lo, out=self.normalised)
-        np.divide(self.normalised, self.hi - self.lo, out=self.normalised)
-        self.part = np.multiply(self.normalised, self.multiplier, out=self.part)
+        return (
+            float(self.raw.min() if weigher.minval is None else weigher.minval),
+            float(self.raw.max() if weigher.maxval is None else weigher.maxval),
+        )
 
-    def set_raw(self, at: int, raw: Floats) -> bool:
-        """Sets one host's raw number. Returns whether the bounds moved, and so every host's share with them."""
-        new = float(self._clamped(raw)[0])
-        old = float(self.raw[at])
-        if new == old:
-            return False
+    @property
+    def normalised(self) -> Floats:
+        """Returns each host's number between 0 and 1."""
+        if self.lo == self.hi:
+            return np.zeros(self.raw.size)
+        return np.asarray((self.raw - self.lo) / (self.hi - self.lo))
+
+    def _rescale(self) -> None:
+        if self.lo == self.hi:
+            self.part = None
+            return
+        self.part = np.subtract(self.raw, self.lo, out=self.part)
+        np.divide(self.part, self.hi - self.lo, out=self.part)
+        if not isinstance(self.multiplier, float) or self.multiplier != 1.0:
+            np.multiply(self.part, self.multiplier, out=self.part)
+
+    def set_raw(self, at: RowNumbers, raw: Floats) -> bool:
+        """Sets some hosts' raw numbers. Returns whether the bounds moved, and so every host's share with them."""
+        new, old = self._clamped(raw), self.raw[at]
         self.raw[at] = new
-        if new > self.hi or new < self.lo or old in (self.hi, self.lo) or self.part is None:
-            self.rescale()
-            return True
-        if self.normalised is not None:
-            share = (new - self.lo) / (self.hi - self.lo)
-            self.normalised[at] = share
-            self.part[at] = share * (self.multiplier if isinstance(self.multiplier, float) else self.multiplier[at])
+        lo, hi = self.lo, self.hi
+        if bool(((old == hi) | (old == lo) | (new > hi) | (new < lo)).any()):
+            self.lo, self.hi = self._bounds()
+            if (self.lo, self.hi) != (lo, hi):
+                self._rescale()
+                return True
+        if self.part is not None:
+            multiplier = self.multiplier if isinstance(self.multiplier, float) else self.multiplier[at]
+            self.part[at] = (new - lo) / (hi - lo) * multiplier
         return False
 
-    def remove(self, at: int) -> None:
-        """Takes one host out and rescales."""
-        self.raw = np.delete(self.raw, at)
-        self.normalised = self.part = None
+    def remove(self, at: RowNumbers, kept: Mask) -> None:
+        """Takes some hosts out (`kept` are the others), and normalises again where they were at the bounds."""
+        gone = self.raw[at]
+        self.raw = self.raw[kept]
         if not isinstance(self.multiplier, float):
-            self.multiplier = np.delete(self.multiplier, at)
-        self.rescale()
+            self.multiplier = self.multiplier[kept]
+        lo, hi = self.lo, self.hi
+        if bool(((gone == hi) | (gone == lo)).any()):
+            self.lo, self.hi = self._bounds()
+        if (self.lo, self.hi) != (lo, hi):
+            self.part = None
+            self._rescale()
+        elif self.part is not None:
+            self.part = self.part[kept]
 
 
 class Scores:
@@ -130,10 +146,11 @@ class Scores:
             return np.zeros(self.rows.size)
         return total.copy() if shared else total
 
-    def update(self, row: int) -> None:
-        """Weighs one surviving host again after a booking on it."""
-        at = int(np.searchsorted(self.rows, row))
-        rows = one_row(row)
+    def update(self, rows: RowNumbers) -> None:
+        """Weighs some surviving hosts again after bookings on them."""
+        if not rows.size or not self.columns:
+            return
+        at = np.searchsorted(self.rows, rows)
         moved = False
         for column in self._own_columns():
             if column.weigher.reads == Reads.FACTS:
@@ -143,18 +160,32 @@ class Scores:
                 moved |= column.set_raw(at, raw)
         if moved:
             self.total = self._sum()
-        elif self.columns:
-            self.total[at] = _total_at(self.columns, at)
+        else:
+            self.total[at] = self._sum_at(at)
 
-    def remove(self, row: int) -> None:
-        """Takes out one host that no longer passes."""
-        at = int(np.searchsorted(self.rows, row))
-        self.rows = np.delete(self.rows, at)
+    def remove(self, rows: RowNumbers) -> None:
+        """Takes out hosts that no longer pass."""
+        if not rows.size:
+            return
+        at = np.searchsorted(self.rows, rows)
+        kept = np.ones(self.rows.size, dtype=bool)
+        kept[at] = False
+        self.rows = self.rows[kept]
         if self.rows.size <= 1:
             self.columns = []
+        before = [(column.lo, column.hi) for column in self.columns]
         for column in self.columns:
-            column.remove(at)
-        self.total = self._sum()
+            column.remove(at, kept)
+        moved = before != [(column.lo, column.hi) for column in self.columns]
+        self.total = self._sum() if moved or not self.columns else self.total[kept]
+
+    def _sum_at(self, at: RowNumbers) -> Floats:
+        """Returns the scores of some hosts, added up in the same order as all of them are."""
+        total = np.zeros(at.size)
+        for column in self.columns:
+            if column.part is not None:
+                total += column.part[at]
+        return total
 
     def score_of(self, row: int) -> float:
         """Returns the score of one surviving host."""
@@ -167,14 +198,6 @@ class Scores:
                 column.raw = column.raw.copy()
             self._owned = True
         return self.columns
-
-
-def _total_at(columns: list[WeighedColumn], at: int) -> float:
-    total = 0.0
-    for column in columns:
-        if column.part is not None:
-            total += float(column.part[at])
-    return total
 
 
 def multiplier_of(view: View, weigher: Weigher, default: float) -> float | Floats:

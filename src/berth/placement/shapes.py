@@ -15,7 +15,7 @@ from berth.placement.fleet import ALL, Mask
 from berth.placement.model import GuestRequest
 from berth.placement.profile import Pipeline
 from berth.placement.scores import Scores
-from berth.placement.view import View, one_row
+from berth.placement.view import View
 
 
 class Shape:
@@ -85,34 +85,30 @@ class Shape:
         view = self._view
         if self._seen == len(view.log):
             return
-        changed = view.changed_since(self._seen)
+        changed = np.array(view.changed_since(self._seen), dtype=np.intp)
         self._seen = len(view.log)
-        whole = bool(self._by_batch) or self._batch_weighers
-        for row in changed:
-            passed = self._mask is None or bool(self._mask[row])
-            passes = self._recheck(row)
-            if whole or (passes and not passed):
-                whole = True
-            elif passed and not passes:
-                self.scores.remove(row)
-            elif passed:
-                self.scores.update(row)
-        if whole:
+        passed = np.ones(changed.size, dtype=bool) if self._mask is None else self._mask[changed]
+        passes = self._recheck(changed)
+        if self._by_batch or self._batch_weighers or bool((passes & ~passed).any()):
             self._mask = self._combined()
             self.scores = Scores(view, self._request, self._mask, self._pipeline.weighers)
+        else:
+            self.scores.remove(changed[passed & ~passes])
+            self.scores.update(changed[passes])
 
-    def _recheck(self, row: int) -> bool:
-        """Asks the filters that read the row again. Returns whether the row passes; keeps the masks."""
-        passes = True
+    def _recheck(self, rows: npt.NDArray[np.intp]) -> Mask:
+        """Asks the filters that read a host's own usage about the rows again. Returns which pass; keeps the masks."""
+        passes: Mask = np.ones(rows.size, dtype=bool)
+        for rule in self._by_row:
+            mask = rule.passes(self._view, self._request, rows)
+            if mask is not None:
+                passes &= mask
         if self._row_mask is not None:
-            rows = one_row(row)
-            for rule in self._by_row:
-                mask = rule.passes(self._view, self._request, rows)
-                passes &= mask is None or bool(mask[0])
-            self._row_mask[row] = passes
-        passes &= self._fixed is None or bool(self._fixed[row])
+            self._row_mask[rows] = passes
+        if self._fixed is not None:
+            passes &= self._fixed[rows]
         if self._mask is not None:
-            self._mask[row] = passes
+            self._mask[rows] = passes
         return passes
 
 

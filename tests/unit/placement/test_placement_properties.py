@@ -105,7 +105,7 @@ def outcome(decision):
     return decision.ok, decision.failed_index, [(p.request.uuid, p.host, p.alternates) for p in decision.placements]
 
 
-slow = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @slow

@@ -33,7 +33,7 @@ def scores_of(case, **profile):
 def test_case(case):
     scores = scores_of(case)
     (column,) = scores.columns
-    found = [0.0] * len(case["hosts"]) if column.normalised is None else column.normalised.tolist()
+    found = column.normalised.tolist()
     assert found == pytest.approx(case["normalised"], abs=0)
     default = BUILT_IN.weighers[case["weigher"]].default_multiplier
     assert column.multiplier == case.get("multiplier", default)

@@ -5,7 +5,7 @@ import numpy as np
 
 from berth.placement.filters.base import Filter, Mask, Reads, Rows
 from berth.placement.model import GuestRequest
-from berth.placement.query import answer, parse_query, problems_in, words_of
+from berth.placement.query import answer, answer_columns, parse_query, problems_in, words_of
 from berth.placement.reasons import Code, Reason
 from berth.placement.view import View
 
@@ -28,6 +28,9 @@ class JsonFilter(Filter):
         query = parse_query(request.hints.get("query"))
         if not query:
             return None
+        mask = answer_columns(query, view, rows)
+        if mask is not None:
+            return mask
         numbers = range(view.fleet.size) if isinstance(rows, slice) else rows
         return np.array([answer(query, view, int(row)) for row in numbers], dtype=bool)
 
