@@ -23,7 +23,7 @@ from lab.emulator import Hardware, Machine
 from lab.shell import LabError, is_running, spawn, wait_for
 
 USER = "debian"
-LOGIN_S = 600
+LOGIN_S = 900
 QEMU = "/usr/bin/qemu-system-x86_64"
 
 
@@ -44,7 +44,7 @@ def up(folder: Path) -> None:
 
 
 def hardware() -> Hardware:
-    """KVM where it really runs a guest. Else emulated; QEMU 7.2's `max,-svm` makes systemd see no mount succeed."""
+    """KVM where it really runs a guest. Else emulated: with `max,-svm` of QEMU 7.2, systemd saw none of its mounts."""
     device = Path(kvm_probe.DEVICE).exists()
     emulated = kvm_probe.Emulator(QEMU, None, "q35", "x86_64", kvm_listed=True)
     works = device and kvm_probe.run_guest(emulated).works
