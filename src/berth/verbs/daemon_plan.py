@@ -65,24 +65,8 @@ def daemon_plan(
     listens = choice.listen_mode == "listen" or (
         choice.listen_mode == "auto" and states.get(f"{daemon}.socket", "").startswith("masked")
     )
-    # A host without units is a dry run before the packages are there: the plan then names what they bring.
-    known = set(states) or {f"{daemon}.service", *_sockets(daemon)}
-    drivers = [f"{name}.{end}" for name in DRIVERS for end in ("service", "socket")]
-    foreign = [f"{other}.service", *_sockets(other), *([] if modular else drivers)]
     port = "" if listens or choice.transport == "ssh" else f"{daemon}-{choice.transport}.socket"
-    wanted = [f"{daemon}.service"] if listens else [*([port] if port else []), *_local_sockets(daemon)]
-    # systemd does not enable a service whose own sockets (Also=) are masked, so they are masked after it.
-    enabled = states.get(f"{daemon}.service") in BOOTED
-    unmaskable = wanted if not listens else [] if enabled else _sockets(daemon)
-    plan = {
-        "halt": [f"{daemon}.service", *_sockets(daemon), *foreign, *(drivers if modular else [])],
-        "disable": [*foreign, *(unit for unit in _sockets(daemon) if not listens and unit not in wanted)],
-        "unmask": [unit for unit in unmaskable if states.get(unit, "").startswith("masked")],
-        "enable": [*wanted, f"{daemon}.service", *(drivers if modular else [])],
-        "mask": _sockets(daemon) if listens else [],
-        "start": [*([unit for unit in drivers if unit.endswith(".socket")] if modular else []), *wanted],
-    }
-    plan = {name: [unit for unit in dict.fromkeys(listed) if unit in known] for name, listed in plan.items()}
+    plan = _unit_lists(states, daemon, other, port, listens)
     return {
         "flavour": "modular" if modular else "monolithic",
         "listen_mode": "listen" if listens else "socket",
@@ -96,6 +80,27 @@ def daemon_plan(
         **plan,
         "drift": _drift(plan, states, active),
     }
+
+
+def _unit_lists(states: Mapping[str, str], daemon: str, other: str, port: str, listens: bool) -> dict[str, list[str]]:
+    modular = daemon == "virtproxyd"
+    # A host without units is a dry run before the packages are there: the plan then names what they bring.
+    known = set(states) or {f"{daemon}.service", *_sockets(daemon)}
+    drivers = [f"{name}.{end}" for name in DRIVERS for end in ("service", "socket")]
+    foreign = [f"{other}.service", *_sockets(other), *([] if modular else drivers)]
+    wanted = [f"{daemon}.service"] if listens else [*([port] if port else []), *_local_sockets(daemon)]
+    # systemd does not enable a service whose own sockets (Also=) are masked, so they are masked after it.
+    enabled = states.get(f"{daemon}.service") in BOOTED
+    unmaskable = wanted if not listens else [] if enabled else _sockets(daemon)
+    plan = {
+        "halt": [f"{daemon}.service", *_sockets(daemon), *foreign, *(drivers if modular else [])],
+        "disable": [*foreign, *(unit for unit in _sockets(daemon) if not listens and unit not in wanted)],
+        "unmask": [unit for unit in unmaskable if states.get(unit, "").startswith("masked")],
+        "enable": [*wanted, f"{daemon}.service", *(drivers if modular else [])],
+        "mask": _sockets(daemon) if listens else [],
+        "start": [*([unit for unit in drivers if unit.endswith(".socket")] if modular else []), *wanted],
+    }
+    return {name: [unit for unit in dict.fromkeys(listed) if unit in known] for name, listed in plan.items()}
 
 
 def active_units(units: str) -> set[str]:
