@@ -14,6 +14,8 @@ from berth.verbs.journal import with_user_data, write_intent
 
 # What the conductor calls the step in which a host does this.
 STEPS = {"present": "guest", "absent": "remove", "running": "power", "stopped": "power", "rebooted": "power"}
+# A module writes its arguments to the host's system log, the user's own text among them.
+UNLOGGED = {"ansible_no_target_syslog": True}
 
 Plan = Mapping[str, Any]
 Item = dict[str, Any]
@@ -42,7 +44,7 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg="\n".join([error.message, *error.details]))
             return result
         if arguments.get("guests") or not refused:
-            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+            result.update(self._execute_module(module_args=arguments, task_vars={**variables, **UNLOGGED}))
         if refused:
             result["guests"] = in_order(plans, [*result.get("guests", []), *refused])
             said = [result.get("msg"), *(item["message"] for item in refused)]
