@@ -154,6 +154,16 @@ def host_state(host, aggregates, now):
     return state
 
 
+def hints_of(request):
+    hints = {}
+    for key, value in request["hints"].items():
+        words = value if isinstance(value, list) else [value]
+        hints[key] = [as_uuid(word) for word in words] if key.endswith("_host") else words
+    if "query" in request["hints"]:
+        hints["query"] = [json.dumps(request["hints"]["query"])]
+    return hints
+
+
 def request_spec(request, aliases):
     flavor = objects.Flavor(
         name=request["flavor"],
@@ -180,12 +190,6 @@ def request_spec(request, aliases):
             part.partition(":") for part in request["extra_specs"].get("pci_passthrough:alias", "").split(",") if part
         )
     ]
-    hints = {}
-    for key, value in request["hints"].items():
-        words = value if isinstance(value, list) else [value]
-        hints[key] = [as_uuid(word) for word in words] if key.endswith("_host") else words
-    if "query" in request["hints"]:
-        hints["query"] = [json.dumps(request["hints"]["query"])]
     return objects.RequestSpec(
         instance_uuid=as_uuid(request["uuid"]),
         project_id=request["project"],
@@ -193,7 +197,7 @@ def request_spec(request, aliases):
         image=image,
         numa_topology=hardware.numa_get_constraints(flavor, image),
         pci_requests=objects.InstancePCIRequests(requests=devices, instance_uuid=as_uuid(request["uuid"])),
-        scheduler_hints=hints,
+        scheduler_hints=hints_of(request),
         instance_group=group
         and objects.InstanceGroup(
             uuid=as_uuid(group["name"]),

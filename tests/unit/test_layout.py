@@ -36,7 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "login": BASE | {"access", "ledger"},
     "placement_plugins": BASE | {"placement", "cloud"},
     "verbs": BASE | {"cloud", "spec", "domain", "placement", "placement_plugins", "pki", "ledger", "access"},
-    "runner": BASE | {"cloud"},
+    "interrupt": BASE,
+    "run_folder": BASE | {"cloud"},
+    "runner": BASE | {"cloud", "interrupt", "run_folder"},
 }
 # Pure packages: no I/O, so none of these.
 PURE = ("placement", "domain", "ledger.model", "units", "errors")
