@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -71,7 +72,8 @@ class Server(paramiko.ServerInterface):
             up = threading.Thread(target=pump, args=(channel.recv, target.sendall), daemon=True)
             up.start()
             pump(target.recv, channel.sendall)
-        channel.close()
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            channel.close()  # the transport may have gone first
 
     def close(self) -> None:
         self.listener.close()
