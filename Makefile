@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help demo test test-nested check lab-up lab-down clean
+.PHONY: help demo test test-lab test-nested check lab-up lab-down clean
 
 help:           ## what each target does
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -11,6 +11,10 @@ demo:           ## boot two real guests on this machine, log in, delete them
 test:           ## everything that CI runs
 	@scripts/setup test
 	@scripts/check
+
+test-lab:       ## the long tests on real hosts: every mode, guests, faults, a kill at every step
+	@scripts/setup test
+	@scripts/check lab
 
 check:          ## the fast part: formatting, linters, types, unit tests
 	@scripts/setup check
