@@ -17,7 +17,7 @@ from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
 from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
-from berth.verbs.host_answers import guest_answer, guest_targets, share_for
+from berth.verbs.host_answers import guest_answer, work_on_hosts
 
 _ANY = frozenset(set(VmState) - {VmState.DELETED})
 
@@ -45,7 +45,7 @@ def begin(call: Call) -> Outcome:
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
             raise
-        work = _work(ledger, call, begun.id, rows)
+        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, rows)
         return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": True}
 
 
@@ -74,17 +74,6 @@ def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow]) -> None:
         change = StateChange(_ANY, frozenset(), state, TaskState.DELETING)
         ledger.set_states([row.uuid for row in rows if row.vm_state is state], change)
     ledger.end_step(action_id, DeleteStep.MARK, uuids)
-
-
-def _work(ledger: Ledger, call: Call, action_id: str, rows: list[GuestRow]) -> dict[str, dict[str, Any]]:
-    hosts = {row.name: row for row in ledger.hosts()}
-    work: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if row.host in hosts:
-            share = work.setdefault(row.host, share_for(call.cloud, action_id))
-            share["guests"].append(guest_targets(row, hosts[row.host]))
-            share["journal"]["guests"].append(row.uuid)
-    return work
 
 
 def finish(call: Call) -> Outcome:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,3 +48,17 @@ def guest_targets(row: GuestRow, host: HostRow) -> dict[str, str]:
 def share_for(cloud: Cloud, action_id: str) -> dict[str, Any]:
     """Returns a host's empty share of the work: guests, and whose journal it is."""
     return {"guests": [], "journal": {"cloud": str(cloud.path), "action": action_id, "guests": []}}
+
+
+def work_on_hosts(
+    hosts: Iterable[HostRow], cloud: Cloud, action_id: str, rows: Iterable[GuestRow]
+) -> dict[str, dict[str, Any]]:
+    """Returns host -> its share of the work on guests that are there; guests on no known host are in none."""
+    known = {host.name: host for host in hosts}
+    work: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row.host in known:
+            share = work.setdefault(row.host, share_for(cloud, action_id))
+            share["guests"].append(guest_targets(row, known[row.host]))
+            share["journal"]["guests"].append(row.uuid)
+    return work

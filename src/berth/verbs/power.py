@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 from berth.errors import BerthError, Conflict, HostFailed, InvalidInput
 from berth.ledger.model import Outcome as StepOutcome
@@ -17,7 +16,7 @@ from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
 from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
-from berth.verbs.host_answers import Answer, guest_answer, guest_targets, share_for
+from berth.verbs.host_answers import Answer, guest_answer, work_on_hosts
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def begin(call: Call) -> Outcome:
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
             raise
-        work = _work(ledger, call, begun.id, rows)
+        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, rows)
         for share in work.values():
             share |= {"state": change.state, "hard": hard, "timeout_s": int(call.request.get("timeout_s") or 60)}
         return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": False}
@@ -106,17 +105,6 @@ def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow], tasks: dict[str,
         change = StateChange(frozenset({row.vm_state}), frozenset({row.task_state}), row.vm_state, tasks[row.uuid])
         ledger.set_states([row.uuid], change)
     ledger.end_step(action_id, PowerStep.MARK, uuids)
-
-
-def _work(ledger: Ledger, call: Call, action_id: str, rows: list[GuestRow]) -> dict[str, dict[str, Any]]:
-    hosts = {row.name: row for row in ledger.hosts()}
-    work: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if row.host in hosts:
-            share = work.setdefault(row.host, share_for(call.cloud, action_id))
-            share["guests"].append(guest_targets(row, hosts[row.host]))
-            share["journal"]["guests"].append(row.uuid)
-    return work
 
 
 def finish(call: Call) -> Outcome:
