@@ -47,12 +47,11 @@ def guests(cloud: LabCloud, guest_image: Callable[[str], Path]) -> Iterator[Gues
     cloud.add("images", {"name": "debian-12", "source": "images/debian-12.qcow2", "format": "qcow2"})
     cloud.berth("image", "pull", "tiny", "debian-12")
     guests = Guests(cloud, cloud.inventory())
-    wait = ("--wait-login", "--identity", str(cloud.identity))
     guests.boot("deb", "m1.debian", "debian-12", DEBIAN_DATA, "--meta", "role=db")
     spread = ("--count", "3", "--group", "spread", "--policy", "anti-affinity", "--meta", "role=web")
-    guests.boot("web", "m1.tiny", "tiny", TINY_DATA, *spread, *wait, "--timeout", "300")
-    # The same request again: nothing to do but to wait.
-    guests.boot("deb", "m1.debian", "debian-12", DEBIAN_DATA, "--meta", "role=db", *wait, "--timeout", "600")
+    wait = ("--wait-login", "--identity", str(cloud.identity), "--timeout", "300")
+    guests.boot("web", "m1.tiny", "tiny", TINY_DATA, *spread, *wait)
+    cloud.wait("deb")
     yield guests
     cloud.delete_all()
 
@@ -127,14 +126,13 @@ def test_stop_start_and_reboot(guests: Guests) -> None:
     cloud.json("stop", "web-1")  # again is no error
     (again,) = cloud.json("start", "web-1")
     assert (again["state"], again["power"]) == ("active", "running")
-    cloud.json("start", "web-1")
-    cloud.json("reboot", "--hard", "web-2")
-    wait = ("--wait-login", "--identity", str(cloud.identity), "--timeout", "300")
-    spread = ("--count", "3", "--group", "spread", "--policy", "anti-affinity", "--meta", "role=web")
-    guests.boot("web", "m1.tiny", "tiny", TINY_DATA, *spread, *wait)
-    assert cloud.ssh("web-1", boot_id) != started
-    (rebooted,) = cloud.json("reboot", "web-3")
+    (rebooted,) = cloud.json("reboot", "web-2")
     assert (rebooted["state"], rebooted["power"]) == ("active", "running")
+    (cut,) = cloud.json("reboot", "--hard", "deb")
+    assert (cut["state"], cut["power"]) == ("active", "running")
+    cloud.wait("web-1", "web-2")
+    assert cloud.ssh("web-1", boot_id) != started
+    assert cloud.ssh("web-2", "cat /root/told") == "web-2\n"  # what it wrote before
 
 
 def test_deletion_leaves_nothing(guests: Guests) -> None:

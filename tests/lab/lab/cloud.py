@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from berth.cli.ssh import wait_for_guests
 from berth.cloud import find_cloud
 from berth.ledger.store import Ledger
 from berth.verbs.guest_view import guest_details, guest_view
@@ -111,6 +112,10 @@ class LabCloud:
     def ssh(self, name: str, command: str, status: int | None = 0) -> str:
         """What a command prints in a guest, reached by `berth ssh`."""
         return self.berth("ssh", "--identity", str(self.identity), name, command, status=status).out
+
+    def wait(self, *names: str, timeout_s: float = 600) -> None:
+        """Wait for a login to each of these guests."""
+        wait_for_guests(find_cloud(self.folder), names, timeout_s=timeout_s, identity=self.identity)
 
     def run(
         self,
