@@ -171,8 +171,7 @@ def _refuse_live(holders: Sequence[_Holder], at: float) -> None:
     raise Busy(
         lines[0] if len(lines) == 1 else f"{len(lines)} runs work on these guests",
         details=() if len(lines) == 1 else lines,
-        hint="wait until it is done; if that process is gone on another machine, end its action there or with "
-        "`berth doctor --fix`",
+        hint="wait until it is done, or end that process on its machine and run this again",
         data={"actions": [{"action": holder.action.id, "owner": holder.action.owner} for holder in live]},
     )
 
