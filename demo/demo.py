@@ -141,3 +141,5 @@ if __name__ == "__main__":
         sys.exit(
             f"demo: {' '.join(map(str, error.cmd[:3]))} ... ended with {error.returncode}; its own words are above"
         )
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"demo: {error}")

@@ -45,7 +45,7 @@ QEMU_CONF = "cgroup_controllers = []\nnamespaces = []\n"
 SOCKET_PATH_MAX = 107
 KVM = Path("/dev/kvm")
 SOCKET = "run/libvirt-sock"
-NOTHING_RUNS = "the private libvirtd in {0} did not start: {1}; see {0}/daemon.log"
+LOG_LINES = 10
 
 
 @contextlib.contextmanager
@@ -142,6 +142,11 @@ class PrivateLibvirtd:
         except FileNotFoundError:
             return ""
 
+    def _log_end(self) -> str:
+        """Returns the last lines of the log: the folder may be gone by the time that somebody reads the error."""
+        lines = (self.folder / "daemon.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:]) or "it logged nothing"
+
     def _wait(self, is_there: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not is_there():
@@ -149,7 +154,7 @@ class PrivateLibvirtd:
             if ended is not None or time.monotonic() > deadline:
                 self.stop()
                 reason = otherwise if ended is None else f"it ended with {ended}"
-                raise RuntimeError(NOTHING_RUNS.format(self.folder, reason))
+                raise RuntimeError(f"the private libvirtd in {self.folder} did not start: {reason}\n{self._log_end()}")
             time.sleep(POLL_S)
 
 

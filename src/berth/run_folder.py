@@ -7,37 +7,45 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "berth-run-"
-# Between a folder's making and its lock pass microseconds; a younger one may be without it for that reason.
-YOUNG_S = 2.0
+# Another run may clean a new folder away between its making and its lock, so it is made again.
+ATTEMPTS = 10
 
 
 @contextmanager
 def run_folder() -> Iterator[Path]:
     """Gives a new folder (0700) and removes it afterwards, along with those of our own runs that were killed."""
     _remove_abandoned()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder, lock = _new()
     try:
-        lock = _locked(folder)
-        try:
-            yield folder
-        finally:
-            if lock is not None:
-                os.close(lock)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _new() -> tuple[Path, int | None]:
+    """Returns a new folder and the descriptor of its lock; None on a file system that has no locks."""
+    for _ in range(ATTEMPTS):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with suppress(FileNotFoundError):
+            lock = _locked(folder)
+            if lock is not None and os.path.samestat(os.fstat(lock), folder.lstat()):
+                return folder, lock
+            if lock is not None:
+                os.close(lock)
+    return Path(tempfile.mkdtemp(prefix=PREFIX)), None
 
 
 def _remove_abandoned() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            status = folder.lstat()
-            if status.st_uid != os.geteuid() or time.time() - status.st_mtime < YOUNG_S:
+            if folder.lstat().st_uid != os.geteuid():
                 continue
             lock = _locked(folder)
             if lock is not None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from berth.run_folder import PREFIX, YOUNG_S, run_folder
+from berth.run_folder import PREFIX, run_folder
 
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
-
-
-def age(folder: Path) -> None:
-    then = time.time() - YOUNG_S - 1
-    os.utime(folder, (then, then))
 
 
 def test_a_folder_is_private_and_goes_with_its_run(temporary: Path) -> None:
@@ -35,22 +31,42 @@ def test_the_next_run_removes_what_a_killed_one_left(temporary: Path) -> None:
     left = temporary / f"{PREFIX}left"
     (left / "env").mkdir(parents=True)
     (left / "env" / "extravars").write_text("secret")
-    age(left)
     with run_folder():
         assert not left.exists()
 
 
 def test_what_a_live_run_works_in_stays(temporary: Path) -> None:
     with run_folder() as first:
-        age(first)
         with run_folder() as second:
             assert first.exists() and second != first
 
 
-def test_a_folder_that_was_just_made_stays(temporary: Path) -> None:
-    (temporary / f"{PREFIX}new").mkdir()
-    with run_folder():
-        assert (temporary / f"{PREFIX}new").exists()
+def test_a_folder_lost_before_it_was_locked_is_made_again(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def make_and_lose_the_first(prefix: str) -> str:
+        folder = temporary / f"{prefix}{len(made)}"
+        if made:
+            folder.mkdir()
+        made.append(folder)
+        return str(folder)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose_the_first)
+    with run_folder() as folder:
+        assert folder == made[1] and folder.is_dir()
+    assert list(temporary.iterdir()) == []
+
+
+def test_many_runs_at_once_keep_their_folders(temporary: Path) -> None:
+    def work(_number: int) -> bool:
+        with run_folder() as folder:
+            (folder / "env").mkdir()
+            time.sleep(0.001)
+            return (folder / "env").is_dir()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(200)))
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_link_is_not_followed(temporary: Path) -> None:
