@@ -8,21 +8,16 @@ its step has tests of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
-from typing import Any
 
 import pytest
 
 from berth.ledger.model import STEPS, BootStep, DeleteStep, PowerStep, Verb
 from lab.cloud import LabCloud
 from lab.held import Held
+from lab.pair import BOOT, DELETE, NAMES, assert_nothing_is_left, assert_two_guests, points
 
 pytestmark = pytest.mark.lab
 
-NAMES = ("crash-1", "crash-2")
-BOOT = ("boot", "crash", "--count", "2", "--flavor", "m1.tiny", "--image", "idle", "--network", "lan")
-DELETE = ("delete", "--yes", *NAMES)
 # A guest that idles in the firmware hears no shutdown.
 POWER = {
     Verb.STOP: ("stop", "--hard", "--timeout", "1", *NAMES),
@@ -30,10 +25,6 @@ POWER = {
     Verb.REBOOT_HARD: ("reboot", "--hard", *NAMES),
 }
 POWER_STATES = {Verb.STOP: "stopped", Verb.START: "active", Verb.REBOOT_HARD: "active"}
-
-
-def points(verb: Verb, steps: type[StrEnum]) -> list[str]:
-    return [f"{verb}.{step}.{when}" for step in steps for when in ("before", "after")]
 
 
 CASES = {
@@ -114,43 +105,3 @@ def kill(cloud: LabCloud, point: str, *words: str) -> set[str]:
     """Kill a command at a point; what reads the ledger goes on working. Returns the names it knows."""
     Held(cloud, *words, at=point).wait().kill()
     return set(cloud.guests())
-
-
-def assert_two_guests(cloud: LabCloud, guests: list[dict[str, Any]], state: str = "active") -> None:
-    """Two whole guests, each on the one host that the ledger says, and nothing that is still being done."""
-    power = "running" if state == "active" else "shutdown"
-    assert {guest["name"]: (guest["state"], guest["power"], guest["task"]) for guest in guests} == {
-        name: (state, power, None) for name in NAMES
-    }
-    placed = sorted((guest["host"], guest["uuid"], power) for guest in guests)
-    assert on_hosts(cloud) == placed
-    rows = cloud.taken()
-    assert sorted((host, uuid) for uuid, host in rows["claims"]) == [row[:2] for row in placed]
-    assert len(rows["guests"]) == len({address for _uuid, _network, address in rows["addresses"]}) == len(NAMES)
-    assert [rows[table] for table in ("holds", "open actions", "open steps")] == [[], [], []]
-    assert cloud.local() == []
-
-
-def assert_nothing_is_left(cloud: LabCloud) -> None:
-    """Nothing on the hosts, in the ledger and on this machine."""
-    assert on_hosts(cloud) == []
-    assert not any(cloud.taken().values())
-    assert cloud.local() == []
-
-
-def on_hosts(cloud: LabCloud) -> list[tuple[str, str, str]]:
-    """Host, UUID and state of every guest: its domain, folder and console log, which go together."""
-    command = (
-        "for uuid in $(virsh -q list --all --uuid); do echo $uuid $(virsh domstate $uuid); done; "
-        "for part in /var/lib/berth/instances /var/lib/berth/consoles /root/.ansible/tmp; do echo --; ls $part; done"
-    )
-    with ThreadPoolExecutor() as pool:
-        answers = list(pool.map(lambda host: host.exec(command, check=False).stdout, cloud.lab.hosts))
-    found = []
-    for host, answer in zip(cloud.lab.hosts, answers, strict=True):
-        domains, folders, logs, temporary = answer.split("--\n")
-        states = dict(line.split(" ", 1) for line in domains.splitlines())
-        assert sorted(states) == sorted(folders.split()) == sorted(log.removesuffix(".log") for log in logs.split())
-        assert temporary == ""
-        found += [(host.name, uuid, state.replace("shut off", "shutdown")) for uuid, state in states.items()]
-    return sorted(found)

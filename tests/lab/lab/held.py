@@ -7,6 +7,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from berth.ledger.failpoint import GO_ON
 from lab.cloud import BIN, Answer, LabCloud
 from lab.shell import wait_for
 
@@ -20,6 +21,7 @@ class Held:
     def __init__(self, cloud: LabCloud, *words: str, at: str | None = None) -> None:
         self._cloud, self.point = cloud, at
         self._marker = cloud.scratch / f"reached-{at}"
+        self._go_on = cloud.scratch / f"reached-{at}{GO_ON}"
         points = {"BERTH_FAILPOINT": at, "BERTH_FAILPOINT_FILE": str(self._marker)} if at else {}
         self.process = cloud.start([str(BIN / "berth"), *words], environment=points)
 
@@ -30,6 +32,11 @@ class Held:
             family = self.kill()
             raise AssertionError(f"{self.point} was not reached: {family.out}{family.err}")
         return self
+
+    def go_on(self) -> Answer:
+        """Let the command go on to its end."""
+        self._go_on.touch()
+        return self.answer()
 
     def kill(self) -> Answer:
         """Kill the command and all that it started, at one moment: nothing of it cleans up after the others."""
@@ -55,6 +62,7 @@ class Held:
             raise
         # Not before: the workers of several hosts reach one point, each at its time.
         self._marker.unlink(missing_ok=True)
+        self._go_on.unlink(missing_ok=True)
         return Answer(self.process.returncode, out, err)
 
 
