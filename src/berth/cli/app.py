@@ -25,6 +25,7 @@ from berth.cli import (
     log,
     place,
     power,
+    quota,
     ssh,
 )
 from berth.cli.context import CliContext
@@ -56,6 +57,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(host.app, name="host")
 catalog.image_app.command("pull")(image.pull)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(quota.app, name="quota")
 app.add_typer(catalog.flavor_app, name="flavor")
 app.add_typer(catalog.image_app, name="image")
 app.add_typer(catalog.network_app, name="network")

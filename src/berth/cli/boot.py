@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from berth.cli.context import CliContext
 from berth.cli.output import Format, FormatOption, print_rows
 from berth.cli.progress import progress
-from berth.errors import InvalidInput
+from berth.errors import InvalidInput, Partial
+
+if TYPE_CHECKING:
+    from berth.runner import RunResult
 
 COLUMNS = ("name", "state", "host", "addresses", "uuid")
 
@@ -24,6 +27,12 @@ def boot(
     network: Annotated[list[str] | None, typer.Option("--network", help="Network; once per interface.")] = None,
     key_name: Annotated[list[str] | None, typer.Option("--key-name", help="Key pair that may log in.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many guests.")] = 1,
+    min_count: Annotated[
+        int | None, typer.Option("--min-count", min=1, help="Take as many as fit, but not fewer than this.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Keep the guests that can be made when others cannot.")
+    ] = False,
     project: Annotated[str | None, typer.Option("--project", help="Project that owns the guests.")] = None,
     availability_zone: Annotated[
         str | None, typer.Option("--availability-zone", help="Only hosts of this zone.")
@@ -54,6 +63,8 @@ def boot(
     request: dict[str, Any] = {
         "name": name,
         "count": count,
+        "min_count": min_count,
+        "partial": partial or None,
         "flavor": flavor,
         "image": image,
         "networks": network or None,
@@ -75,11 +86,24 @@ def boot(
         f"booting {name}" if count == 1 else f"booting {count} guests {name}", quiet=context.debug
     ) as observer:
         result = run_playbook(cloud, "guest_boot", {"berth_request": asked}, observer=observer, debug=context.debug)
-    result.raise_for_failure()
-    guests = result.last["guests"]
+    guests = _guests(result, fmt)
     if wait_login:
         _wait(context, guests, timeout_s, identity)
     print_rows(guests, COLUMNS, fmt)
+
+
+def _guests(result: RunResult, fmt: Format) -> list[dict[str, Any]]:
+    """Returns the guests; of a boot that is content with some, they are printed before it fails."""
+    try:
+        result.raise_for_failure()
+    except Partial as error:
+        print_rows(error.data["guests"], COLUMNS, fmt)
+        raise
+    left_out = result.conducted[0].get("left_out") if result.conducted else None
+    if left_out:
+        typer.echo(f"not made, because no more fit: {', '.join(left_out)}", err=True)
+    guests: list[dict[str, Any]] = result.last["guests"]
+    return guests
 
 
 def _wait(context: CliContext, guests: list[dict[str, Any]], timeout_s: int, identity: Path | None) -> None:

@@ -13,21 +13,35 @@ from berth.errors import Conflict
 from berth.ledger.rows import NewGuest, Quota, Resources, Usage
 
 _AMOUNTS = ("guests", "vcpus", "memory_mib", "disk_mib")
+# What each guest may have of its own.
+PER_GUEST = ("metadata_items", "injected_files", "injected_file_content_bytes")
+
+Item = dict[str, object]
 
 
 class QuotaExceeded(Conflict):
     """A project would use more than it may. `data` has `exceeded`, per amount: amount, limit, used, need."""
 
+    @classmethod
+    def of(cls, project: str, items: Sequence[Item]) -> QuotaExceeded:
+        """Returns the error for everything that is exceeded; an item with `guest` is about that one."""
+        lines = [_told(project, item) for item in items]
+        return cls(
+            lines[0] if len(lines) == 1 else f"project {project}: {len(lines)} limits would be passed",
+            details=() if len(lines) == 1 else tuple(lines),
+            hint="ask for less (--count with --min-count takes what fits), delete guests, or raise the project's quota "
+            f"in catalog/projects.yml; `berth quota show {project}` tells what is used",
+            data={"exceeded": list(items)},
+        )
 
-def exceeded(quota: Quota, used: Usage, wanted: Iterable[Resources]) -> list[dict[str, object]]:
+
+def exceeded(quota: Quota, used: Usage, wanted: Iterable[Resources]) -> list[Item]:
     """Returns one entry per amount that `wanted` would take past the quota."""
     need = _total(wanted)
-    found: list[dict[str, object]] = []
+    found: list[Item] = []
     for amount in _AMOUNTS:
-        limit, have, more = getattr(quota, amount), getattr(used, amount), getattr(need, amount)
         # What needs nothing more of an amount is not refused for it: a quota may have been lowered below what is used.
-        if limit is not None and more > 0 and have + more > limit:
-            found.append({"amount": amount, "limit": limit, "used": have, "need": more})
+        found += _passed(amount, getattr(quota, amount), getattr(used, amount), getattr(need, amount))
     return found
 
 
@@ -41,23 +55,45 @@ def room(quota: Quota, used: Usage, each: Resources, most: int) -> int:
     return max(0, most)
 
 
-def check(quota: Quota, project: str, used: Usage, new: Sequence[NewGuest]) -> None:
-    """Raises QuotaExceeded with every amount that these guests would take past the quota."""
+def check(quota: Quota, project: str, used: Usage, new: Sequence[NewGuest], groups: tuple[int, int] = (0, 0)) -> None:
+    """Raises QuotaExceeded with every amount that these guests would take past the quota.
+
+    `groups` are the project's server groups: how many there are, how many more are asked for.
+    """
     items = exceeded(quota, used, (guest.resources for guest in new))
-    told = "{amount} {used} used, {need} more asked for, allowed: {limit}"
-    lines = [f"project {project}: {told.format(**item)}" for item in items]
+    items += _passed("server_groups", quota.server_groups, *groups)
     for guest in new:
-        if quota.metadata_items is not None and len(guest.metadata) > quota.metadata_items:
-            count = len(guest.metadata)
-            lines.append(f"guest {guest.name}: {count} metadata items, allowed: {quota.metadata_items}")
-            items.append({"amount": "metadata_items", "limit": quota.metadata_items, "used": 0, "need": count})
-    if lines:
-        raise QuotaExceeded(
-            lines[0] if len(lines) == 1 else f"project {project}: {len(lines)} limits would be passed",
-            details=() if len(lines) == 1 else tuple(lines),
-            hint="ask for less (--count with --min-count takes what fits), delete guests, or raise the project's quota",
-            data={"exceeded": items},
-        )
+        text = str(guest.plan.get("user_data") or "")
+        brought = (len(guest.metadata), 1 if text else 0, len(text.encode()))
+        for amount, count in zip(PER_GUEST, brought, strict=True):
+            items += [{**item, "guest": guest.name} for item in _passed(amount, getattr(quota, amount), 0, count)]
+    if items:
+        raise QuotaExceeded.of(project, items)
+
+
+def check_booked(quota: Quota, project: str, before: Usage, after: Usage) -> None:
+    """Raises QuotaExceeded when more than the quota is in use once all is booked, and it was the booking that did it.
+
+    A second count of what `check` foresaw: it holds whatever was booked, by whatever way.
+    """
+    used = {amount: (getattr(before, amount), getattr(after, amount)) for amount in _AMOUNTS}
+    items = [
+        item for amount, (was, now) in used.items() for item in _passed(amount, getattr(quota, amount), was, now - was)
+    ]
+    if items:
+        raise QuotaExceeded.of(project, items)
+
+
+def _passed(amount: str, limit: int | None, used: int, need: int) -> list[Item]:
+    if limit is None or need <= 0 or used + need <= limit:
+        return []
+    return [{"amount": amount, "limit": limit, "used": used, "need": need}]
+
+
+def _told(project: str, item: Item) -> str:
+    if "guest" in item:
+        return "guest {guest}: {amount} {need}, allowed: {limit}".format(**item)
+    return f"project {project}: " + "{amount} {used} used, {need} more asked for, allowed: {limit}".format(**item)
 
 
 def _total(resources: Iterable[Resources]) -> Usage:

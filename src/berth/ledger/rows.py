@@ -38,7 +38,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the guests of a project may use in all; None is unlimited. `metadata_items` is per guest."""
+    """What a project may use in all; None is unlimited. `metadata_items` and what follows are per guest.
+
+    The one file that a guest may bring along is its user data.
+    """
 
     guests: int | None = None
     vcpus: int | None = None
@@ -46,6 +49,8 @@ class Quota:
     disk_mib: int | None = None
     server_groups: int | None = None
     metadata_items: int | None = None
+    injected_files: int | None = None
+    injected_file_content_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class HostRow:
     """A host. `facts` is docs/data.md's section 1 as collected at `facts_at` (the controller's clock).
 
     `quarantine` says why a host is refused until an operator accepts it: it came back with another machine id.
-    `generation` grows with every change of the claims here. `failure_score` counts failed builds as of `failure_at`.
+    `generation` grows with every change of the claims here and of what is known of the host. `failure_score` counts
+    failed builds as of `failure_at`.
     """
 
     name: str
@@ -148,7 +154,7 @@ class Claim:
 
     `limits` is what guests of the ledger may use in all (capacity x ratio, less reserves and foreign domains).
     `ports` is how many TCP ports of the host the guest needs for user-mode forwards. With `generation` the claim is
-    also refused when the host's claims changed since that generation was read.
+    also refused when the host or its claims changed since that generation was read.
     """
 
     guest_uuid: str
@@ -203,6 +209,7 @@ class BootRecord:
     """Everything one boot books, in one transaction.
 
     `reserved_macs` are in use by domains that are not ours: from the hosts' facts. `quota` is of the guests' project.
+    `group` is made unless it is there.
     """
 
     guests: tuple[NewGuest, ...]
@@ -210,6 +217,7 @@ class BootRecord:
     addresses: tuple[AddressWish, ...] = ()
     reserved_macs: frozenset[str] = frozenset()
     quota: Quota | None = None
+    group: GroupRow | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
@@ -13,11 +14,12 @@ from berth.ledger import quota
 from berth.ledger.book_addresses import book_addresses
 from berth.ledger.book_claims import book_claims, check_claims
 from berth.ledger.model import PowerState, TaskState, VmState
-from berth.ledger.rows import ActionRow, Booked, BootRecord, Claim, NewGuest
+from berth.ledger.rows import ActionRow, Booked, BootRecord, Claim, NewGuest, Usage
 from berth.ledger.store_actions import open_action
 from berth.ledger.store_base import Store
+from berth.ledger.store_groups import count_groups, make_group
 from berth.ledger.store_guests import release, rows_by_uuid, used_by_project
-from berth.ledger.tables import guests, holds
+from berth.ledger.tables import claims, guests, holds
 
 
 class BootStore(Store):
@@ -32,7 +34,9 @@ class BootStore(Store):
         with self._database.write() as connection:
             action = open_action(connection, action_id)
             _check_names(connection, action, boot.guests)
-            _check_quota(connection, action.project, boot)
+            group_is_new = boot.group is not None and make_group(connection, boot.group)
+            used = used_by_project(connection, action.project)
+            _check_quota(connection, action.project, boot, used, group_is_new=group_is_new)
             group_of = {row.uuid: (row.project, row.server_group) for row in boot.guests if row.server_group}
             check_claims(connection, boot.claims, group_of)
             at = self._clock()
@@ -43,19 +47,32 @@ class BootStore(Store):
                 rows = [_guest_values(guest) | made | times | {"host": place.get(guest.uuid)} for guest in boot.guests]
                 connection.execute(guests.insert(), rows)
             given = book_addresses(connection, boot.addresses, boot.reserved_macs)
-            return Booked(given, book_claims(connection, boot.claims, at))
+            booked = Booked(given, book_claims(connection, boot.claims, at))
+            if boot.quota is not None:
+                quota.check_booked(boot.quota, action.project, used, used_by_project(connection, action.project))
+            return booked
 
     def move_claim(self, action_id: str, claim: Claim) -> tuple[int, ...]:
         """Gives up every claim of a guest for this one; returns its ports there. Raises ClaimRefused, nothing moved."""
         with self._database.write() as connection:
             open_action(connection, action_id)
             row = rows_by_uuid(connection, [claim.guest_uuid])[claim.guest_uuid]
+            claim = _after_release(connection, claim)
             release(connection, [row.uuid])
             check_claims(connection, [claim], {row.uuid: (row.project, row.server_group)} if row.server_group else {})
             at = self._clock()
             moved = {"host": claim.host, "updated_at": at}
             connection.execute(guests.update().where(guests.c.uuid == row.uuid).values(moved))
             return book_claims(connection, [claim], at).get(row.uuid, ())
+
+
+def _after_release(connection: Connection, claim: Claim) -> Claim:
+    """Returns the claim as it must be once the guest's claims are given back: that is a change of its host as well."""
+    if claim.generation is None:
+        return claim
+    mine = (claims.c.guest_uuid == claim.guest_uuid) & (claims.c.host == claim.host)
+    has_one = connection.execute(select(claims.c.host).where(mine)).first() is not None
+    return replace(claim, generation=claim.generation + 1) if has_one else claim
 
 
 def _guest_values(guest: NewGuest) -> dict[str, object]:
@@ -107,8 +124,10 @@ def _check_names(connection: Connection, action: ActionRow, new: Sequence[NewGue
         )
 
 
-def _check_quota(connection: Connection, project: str, boot: BootRecord) -> None:
-    """Raises QuotaExceeded when the guests would take their project past the boot's quota."""
+def _check_quota(connection: Connection, project: str, boot: BootRecord, used: Usage, *, group_is_new: bool) -> None:
+    """Raises QuotaExceeded when the boot would take its project past the quota. A new group is made already."""
     if boot.quota is None:
         return
-    quota.check(boot.quota, project, used_by_project(connection, project), boot.guests)
+    more = int(group_is_new)
+    groups = (count_groups(connection, project) - more, more) if more else (0, 0)
+    quota.check(boot.quota, project, used, boot.guests, groups)

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, func, select
 from berth.errors import Conflict
 from berth.ledger.book_claims import members_of
 from berth.ledger.model import GroupPolicy
-from berth.ledger.quota import QuotaExceeded
-from berth.ledger.rows import GroupRow, Member, Quota
+from berth.ledger.quota import check
+from berth.ledger.rows import GroupRow, Member, Quota, Usage
 from berth.ledger.store_base import Store, not_found, values_of
 from berth.ledger.tables import select_rows, server_groups
 
@@ -27,22 +27,11 @@ class GroupStore(Store):
         quota: Quota | None = None,
     ) -> GroupRow:
         """Returns the group, made if there was none. Raises Conflict when it has another policy, QuotaExceeded."""
-        here = (server_groups.c.project == project) & (server_groups.c.name == name)
+        row = GroupRow(project, name, GroupPolicy(policy), max_server_per_host, self._clock())
         with self._database.write() as connection:
-            found = connection.execute(select_rows(server_groups, GroupRow).where(here)).one_or_none()
-            if found is None:
-                _check_quota(connection, project, quota)
-                row = GroupRow(project, name, GroupPolicy(policy), max_server_per_host, self._clock())
-                connection.execute(server_groups.insert(), values_of(row))
-                return row
-        row = GroupRow(*found)
-        if (row.policy, row.max_server_per_host) != (policy, max_server_per_host):
-            raise Conflict(
-                f"server group {name} of project {project}: has policy {row.policy} with "
-                f"{row.max_server_per_host} per host, asked for: {policy} with {max_server_per_host}",
-                hint="a group keeps its policy: use it as it is, or take another name",
-            )
-        return row
+            if make_group(connection, row) and quota is not None:
+                check(quota, project, Usage(), (), (count_groups(connection, project) - 1, 1))
+        return self.group(project, name)
 
     def group(self, project: str, name: str) -> GroupRow:
         """Returns a group. Raises NotFound."""
@@ -65,15 +54,24 @@ class GroupStore(Store):
             return members_of(connection, project, name)
 
 
-def _check_quota(connection: Connection, project: str, quota: Quota | None) -> None:
-    if quota is None or quota.server_groups is None:
-        return
-    mine = select(func.count()).select_from(server_groups).where(server_groups.c.project == project)
-    used = connection.execute(mine).scalar_one()
-    if used >= quota.server_groups:
-        exceeded = {"amount": "server_groups", "limit": quota.server_groups, "used": used, "need": 1}
-        raise QuotaExceeded(
-            f"project {project}: has {used} server groups, allowed: {quota.server_groups}",
-            hint="use a group that is there, or raise the project's quota",
-            data={"exceeded": [exceeded]},
+def make_group(connection: Connection, wanted: GroupRow) -> bool:
+    """Returns whether the group had to be made, within a transaction. Raises Conflict when it has another policy."""
+    here = (server_groups.c.project == wanted.project) & (server_groups.c.name == wanted.name)
+    found = connection.execute(select_rows(server_groups, GroupRow).where(here)).one_or_none()
+    if found is None:
+        connection.execute(server_groups.insert(), values_of(wanted))
+        return True
+    row = GroupRow(*found)
+    if (row.policy, row.max_server_per_host) != (wanted.policy, wanted.max_server_per_host):
+        raise Conflict(
+            f"server group {row.name} of project {row.project}: has policy {row.policy} with "
+            f"{row.max_server_per_host} per host, asked for: {wanted.policy} with {wanted.max_server_per_host}",
+            hint="a group keeps its policy: use it as it is, or take another name",
         )
+    return False
+
+
+def count_groups(connection: Connection, project: str) -> int:
+    """Returns how many server groups a project has, within a transaction."""
+    mine = select(func.count()).select_from(server_groups).where(server_groups.c.project == project)
+    return int(connection.execute(mine).scalar_one())

@@ -18,6 +18,9 @@ INVENTORY_DIGEST = "inventory_digest"
 REFRESHED_AT = "refreshed_at"
 _HOST_HINT = "`berth host list` shows the hosts; `berth host refresh` learns new ones from the inventory"
 
+# A claim that was decided on what was known before is refused: placement looks again.
+_NEXT_GENERATION = {"generation": hosts.c.generation + 1}
+
 
 @dataclass(frozen=True)
 class Refresh:
@@ -62,11 +65,12 @@ class HostStore(Store):
         """Records a refresh and returns the hosts it was about, as they are now. No host is ever removed."""
         with self._database.write() as connection:
             before = {row.name: row for row in _rows(connection)}
-            after = [learnt(before.get(update.name), update, refresh.at) for update in refresh.updates]
+            after = [_next(before.get(update.name), update, refresh.at) for update in refresh.updates]
             put_rows(connection, hosts, [values_of(row) for row in after])
             if refresh.full:
                 gone = set(before) - {row.name for row in after}
-                connection.execute(hosts.update().where(hosts.c.name.in_(gone)).values(in_inventory=False))
+                left = {"in_inventory": False, **_NEXT_GENERATION}
+                connection.execute(hosts.update().where(hosts.c.name.in_(gone), hosts.c.in_inventory).values(left))
             connection.execute(aggregates.delete())
             put_rows(
                 connection,
@@ -102,7 +106,7 @@ class HostStore(Store):
         """Lets new guests be placed on a host, or keeps them away. Guests there are left alone. Raises NotFound."""
         with self._database.write() as connection:
             _host(connection, name)
-            values = {"enabled": enabled, "disabled_reason": "" if enabled else reason}
+            values = {"enabled": enabled, "disabled_reason": "" if enabled else reason, **_NEXT_GENERATION}
             connection.execute(hosts.update().where(hosts.c.name == name).values(values))
             return _host(connection, name)
 
@@ -114,7 +118,7 @@ class HostStore(Store):
                 raise Conflict(
                     f"host {name}: nothing to accept, it is in no quarantine", hint=f"`berth host show {name}`"
                 )
-            values = {"quarantine": "", "machine_id": row.facts.get("machine_id")}
+            values = {"quarantine": "", "machine_id": row.facts.get("machine_id"), **_NEXT_GENERATION}
             connection.execute(hosts.update().where(hosts.c.name == name).values(values))
             return _host(connection, name)
 
@@ -140,6 +144,11 @@ def usage_by_host(connection: Connection, names: Collection[str] | None = None) 
     if names is not None:
         query = query.where(claims.c.host.in_(names))
     return {host: Usage(*(int(value) for value in values)) for host, *values in connection.execute(query)}
+
+
+def _next(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
+    after = learnt(before, update, at)
+    return replace(after, generation=before.generation + 1) if before else after
 
 
 def _rows(connection: Connection) -> list[HostRow]:

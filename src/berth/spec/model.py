@@ -110,12 +110,16 @@ Limit = Annotated[int, Field(ge=UNLIMITED, le=2**53)]
 
 
 class Quota(Entry):
-    """What the guests of a project may use in all; -1 is unlimited."""
+    """What a project may use in all, and below what each of its guests may bring along; -1 is unlimited."""
 
     instances: Limit = UNLIMITED
     cores: Limit = UNLIMITED
     ram_mib: Limit = UNLIMITED
     disk_gib: Limit = UNLIMITED
+    server_groups: Limit = UNLIMITED
+    metadata_items: Limit = UNLIMITED
+    injected_files: Limit = UNLIMITED
+    injected_file_content_bytes: Limit = UNLIMITED
 
 
 class Project(Entry):

@@ -89,7 +89,8 @@ class BootRequest(Entry):
     user_data: str | None = Field(default=None, description="handed to cloud-init as it is; at most 65535 bytes")
     metadata: Pairs = Field(default={}, max_length=128)
     on_host_boot: OnHostBoot | None = Field(default=None, strict=False, description="default: the flavor's")
-    partial: bool = Field(default=False, description="take what fits when not all guests do")
+    partial: bool = Field(default=False, description="keep the guests that can be made when not all can")
+    min_count: int | None = Field(default=None, ge=1, le=MAX_COUNT, description="take what fits, but not fewer")
 
     @field_validator("name")
     @classmethod
@@ -106,6 +107,14 @@ class BootRequest(Entry):
             raise ValueError(f"1, because {name}-{count} is longer than the {names.MAX_LENGTH} characters of a name")
         return count
 
+    @field_validator("min_count")
+    @classmethod
+    def _check_min_count(cls, least: int | None, info: ValidationInfo) -> int | None:
+        count = info.data.get("count", MAX_COUNT)
+        if least is not None and least > count:
+            raise ValueError(f"at most the count, {count}")
+        return least
+
     @field_validator("group", mode="before")
     @classmethod
     def _group_of_name(cls, value: Any) -> Any:
@@ -117,6 +126,11 @@ class BootRequest(Entry):
         if text is not None and ("\0" in text or len(text.encode()) > MAX_USER_DATA_BYTES):
             raise ValueError(f"text of at most {MAX_USER_DATA_BYTES} bytes without zero bytes")
         return text
+
+    @property
+    def least(self) -> int:
+        """Returns how many guests have to fit."""
+        return self.min_count or (1 if self.partial else self.count)
 
     @property
     def all_key_names(self) -> tuple[str, ...]:
@@ -194,7 +208,7 @@ def resolve(request: BootRequest, catalog: Catalog) -> ResolvedRequest:
 def request_digest(resolved: ResolvedRequest) -> str:
     """Returns `sha256:` and hex over everything that decides what the guests are and where they may run.
 
-    The name, the count and `partial` are left out: a request repeated with a larger count asks for the same
+    The name, the counts and `partial` are left out: a request repeated with a larger count asks for the same
     guests and some more. Two requests of one digest ask for equal guests, also after catalog edits.
     """
     request = resolved.request

@@ -6,20 +6,16 @@ from __future__ import annotations
 import os
 import uuid
 
-from berth.errors import BerthError, HostFailed
-from berth.ledger.claiming import ClaimRefused
+from berth.errors import BerthError, HostFailed, Partial
 from berth.ledger.model import BootStep, Verb, VmState
 from berth.ledger.owner import Owner
-from berth.ledger.rows import ActionRequest, BootRecord, GuestRow
+from berth.ledger.rows import ActionRequest, GuestRow
 from berth.ledger.store import Ledger
-from berth.verbs import boot_rounds, placing
-from berth.verbs.boot_request import Wanted, address_wishes, ensure_group, look_up, placement_requests
+from berth.verbs import boot_rounds, boot_undo
+from berth.verbs.booking import book, choose, claim_host
+from berth.verbs.boot_request import Wanted, look_up
 from berth.verbs.call import Call, Outcome
-from berth.verbs.guest_plan import BootContext, forwarded_ports, new_guest
 from berth.verbs.guest_view import guest_view
-
-# How often a batch is placed again because another run was faster with its claims.
-CLAIM_ATTEMPTS = 5
 
 
 def begin(call: Call) -> Outcome:
@@ -48,38 +44,59 @@ def begin(call: Call) -> Outcome:
             ledger.end_action(begun.id, error.message)
             raise
         building = [row for row in rows if row.vm_state is VmState.BUILDING]
-        return _outcome(begun.id, rows, boot_rounds.work_for(ledger, call.cloud, begun.id, building))
+        made = {row.name.casefold() for row in rows}
+        left_out = [name for name in wanted.names if name.casefold() not in made]
+        outcome = _outcome(begun.id, rows, boot_rounds.work_for(ledger, call.cloud, begun.id, building))
+        return {**outcome, "left_out": left_out}
 
 
 def record(call: Call) -> Outcome:
-    """Records a round's results; returns the next round's work: guests whose host failed, on their next alternate."""
+    """Records a round's results; returns the next round's work: guests whose host failed, on their next alternate.
+
+    After the last round that has work, `undo` is what all or nothing asks for (boot_undo).
+    """
+    uuids, undo = call.request["uuids"], call.request.get("undo") or boot_undo.NOTHING
     if not call.results:  # nobody had work in this round
-        return {"action": call.action_id, "uuids": call.request["uuids"], "hosts": [], "work": {}, "changed": False}
+        return {"action": call.action_id, "uuids": uuids, "hosts": [], "work": {}, "undo": undo, "changed": False}
     with Ledger.open(call.cloud.ledger_url) as ledger:
         work = boot_rounds.record_round(ledger, call)
-        rows = [ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]]
-    return _outcome(call.action_id, rows, work)
+        rows = ledger.guests_by_uuid(uuids)
+        if not work:
+            undo = boot_undo.begin(ledger, call, rows)
+    return {**_outcome(call.action_id, rows, work), "undo": undo}
 
 
 def finish(call: Call) -> Outcome:
-    """Ends the action and returns the guests. Raises HostFailed with every guest that did not become active."""
+    """Ends the action and returns the guests.
+
+    Raises HostFailed with every guest that did not become active, and those that were removed again for that; Partial
+    when the request is content with the others.
+    """
+    undone = boot_undo.finish(call, call.request.get("undo") or {})
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        rows = [ledger.guest_by_uuid(uuid) for uuid in call.request["uuids"]]
+        rows = ledger.guests_by_uuid(call.request["uuids"])
         failed = [row for row in rows if row.vm_state in (VmState.BUILDING, VmState.ERROR)]
         lines = tuple(f"guest {row.name}: {row.fault or 'it was not finished'}" for row in failed)
+        partial = bool(call.action_id) and bool(ledger.action(call.action_id).request.get("partial"))
         if call.action_id:
             ledger.end_action(call.action_id, "; ".join(lines) or None)
-    guests = [guest_view(row) for row in rows]
     if failed:
-        again = any(row.vm_state is VmState.BUILDING for row in failed)
-        names = " ".join(row.name for row in failed)
-        raise HostFailed(
+        kind = Partial if partial and len(failed) < len(rows) else HostFailed
+        raise kind(
             f"{len(failed)} of {len(rows)} guests did not boot",
-            details=lines,
-            hint="run the same again when the host is back" if again else f"mend it, then `berth delete {names}`",
-            data={"guests": guests},
+            details=(*lines, *undone),
+            hint=_advice(failed, undone=bool(undone)),
+            data={"guests": [guest_view(row) for row in rows]},
         )
-    return {"guests": guests, "changed": bool(call.action_id)}
+    return {"guests": [guest_view(row) for row in rows], "changed": bool(call.action_id)}
+
+
+def _advice(failed: list[GuestRow], *, undone: bool) -> str:
+    if any(row.vm_state is VmState.BUILDING for row in failed):
+        return "run the same again when the host is back"
+    names = " ".join(row.name for row in failed)
+    keep = "; --partial keeps the guests that can be made" if undone else ""
+    return f"mend it, then `berth delete {names}`{keep}"
 
 
 def _record_and_claim(call: Call, ledger: Ledger, action_id: str) -> list[GuestRow]:
@@ -90,34 +107,12 @@ def _record_and_claim(call: Call, ledger: Ledger, action_id: str) -> list[GuestR
     ledger.end_step(action_id, BootStep.RECORD)
     ledger.begin_step(action_id, BootStep.CLAIM)
     if wanted.new_names:
-        _book(call, ledger, wanted, action_id)
+        book(call, ledger, wanted, action_id)
     for row in wanted.unfinished:
         if row.host is None:  # its run died between two hosts
-            boot_rounds.claim_host(ledger, call, action_id, row)
+            claim_host(ledger, call, action_id, row)
     ledger.end_step(action_id, BootStep.CLAIM)
     return ledger.guests(project=wanted.project, names=wanted.names)
-
-
-def _book(call: Call, ledger: Ledger, wanted: Wanted, action_id: str) -> None:
-    """Places the new guests and books them in one transaction; again when another run took the room meanwhile."""
-    identified = [(str(uuid.uuid4()), name) for name in wanted.new_names]
-    ensure_group(ledger, wanted.resolved)
-    requests = placement_requests(ledger, wanted.resolved, identified)
-    request_id = ledger.action(action_id).request_id
-    context = BootContext(call.cloud.name, request_id, wanted.digest, call.now_s, requests[0].disk_gib)
-    guests = tuple(new_guest(wanted.resolved, one, name, context) for one, name in identified)
-    wishes = address_wishes(wanted.resolved, identified)
-    for attempt in range(1, CLAIM_ATTEMPTS + 1):
-        decision, fleet = placing.decide(ledger, call.cloud, requests, now_s=call.now_s)
-        if not decision.ok:
-            raise decision.error()
-        claims = placing.claims_of(decision, fleet, forwarded_ports(wanted.resolved.networks))
-        try:
-            ledger.record_boot(action_id, BootRecord(guests, claims, wishes, placing.foreign_macs(fleet)))
-            return
-        except ClaimRefused:
-            if attempt == CLAIM_ATTEMPTS:
-                raise
 
 
 def _would_boot(call: Call, ledger: Ledger, wanted: Wanted) -> Outcome:
@@ -126,11 +121,9 @@ def _would_boot(call: Call, ledger: Ledger, wanted: Wanted) -> Outcome:
     outcome = _outcome("", list(wanted.there), {})
     if not identified:
         return outcome
-    requests = placement_requests(ledger, wanted.resolved, identified)
-    decision, _fleet = placing.decide(ledger, call.cloud, requests, now_s=call.now_s)
-    if not decision.ok:
-        raise decision.error()
-    return {**outcome, "changed": True, "placements": [placement.to_dict() for placement in decision.placements]}
+    decision = choose(call, ledger, wanted, identified).decision
+    placements = [placement.to_dict() for placement in decision.placements] if decision else []
+    return {**outcome, "changed": bool(placements), "placements": placements}
 
 
 def _outcome(action_id: str, rows: list[GuestRow], work: boot_rounds.Work) -> Outcome:

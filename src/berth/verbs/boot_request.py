@@ -9,7 +9,7 @@ from typing import Any
 
 from berth.cloud import Cloud
 from berth.errors import Conflict, InvalidInput, NotFound
-from berth.ledger.model import GroupPolicy, TaskState, VmState
+from berth.ledger.model import TaskState, VmState
 from berth.ledger.rows import AddressWish, GuestRow, Json
 from berth.ledger.store import Ledger
 from berth.placement import GuestRequest, Policy, ServerGroup
@@ -42,6 +42,11 @@ class Wanted:
         """Returns the names that no guest has yet."""
         known = {row.name.casefold() for row in self.there}
         return tuple(name for name in self.names if name.casefold() not in known)
+
+    @property
+    def least_new(self) -> int:
+        """Returns how many new guests have to fit for the request to hold."""
+        return max(0, self.resolved.request.least - len(self.there))
 
     @property
     def unfinished(self) -> list[GuestRow]:
@@ -141,14 +146,6 @@ def address_wishes(wanted: ResolvedRequest, guests: Sequence[Identity]) -> tuple
             first, last = (bounds.first, bounds.last) if bounds else (None, None)
             wishes.append(AddressWish(uuid, position, network.name, first=first, last=last, reserved=reserved))
     return tuple(wishes)
-
-
-def ensure_group(ledger: Ledger, wanted: ResolvedRequest) -> None:
-    """Makes the server group that the request describes; one that exists is checked against it."""
-    group = wanted.request.group
-    if group and group.policy:
-        policy = GroupPolicy(group.policy.value)
-        ledger.ensure_group(wanted.request.project, group.name, policy, group.max_server_per_host or 1)
 
 
 def _placement_group(ledger: Ledger, wanted: ResolvedRequest) -> ServerGroup | None:

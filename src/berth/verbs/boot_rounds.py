@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from berth.cloud import Cloud
 from berth.errors import BerthError, NotFound
-from berth.ledger.claiming import ClaimRefused
 from berth.ledger.model import BootStep, PowerState, VmState
 from berth.ledger.model import Outcome as StepOutcome
 from berth.ledger.rows import AddressRow, GuestResult, GuestRow, ImageRow, Json, StateChange, StepRow
@@ -17,10 +15,10 @@ from berth.ledger.store import Ledger
 from berth.spec.catalog import Catalog
 from berth.spec.load import load_catalog
 from berth.verbs import placing
-from berth.verbs.boot_request import placement_requests, resolve_request
+from berth.verbs.booking import claim_host
 from berth.verbs.boot_verdict import IMAGE_RESULT, Fate, Verdict, judge
 from berth.verbs.call import Call
-from berth.verbs.guest_plan import HostPaths, forwarded_ports, plan_on_host
+from berth.verbs.guest_plan import HostPaths, plan_on_host
 
 # A guest tries this many hosts in one run, its first one included; guest_boot.yml has as many rounds.
 MAX_ATTEMPTS = 3
@@ -106,6 +104,7 @@ def record_round(ledger: Ledger, call: Call) -> Work:
     }
     fates = {fate: [row for row in rows if verdicts[row.uuid].fate is fate] for fate in Fate}
     _activate(ledger, call, fates[Fate.MADE], verdicts)
+    _count_builds(ledger, fates, verdicts)
     for row in fates[Fate.LOST]:
         _close_steps(ledger, call, row, StepOutcome.INTERRUPTED, verdicts[row.uuid].message)
         _keep(ledger, row, verdicts[row.uuid])
@@ -116,6 +115,20 @@ def record_round(ledger: Ledger, call: Call) -> Work:
         _close_steps(ledger, call, row, StepOutcome.FAILED, verdicts[row.uuid].message)
     moved = [row.uuid for row in fates[Fate.ELSEWHERE] if _move(ledger, call, row)]
     return work_for(ledger, call.cloud, call.action_id, [ledger.guest_by_uuid(uuid) for uuid in moved])
+
+
+def _count_builds(ledger: Ledger, fates: Mapping[Fate, Sequence[GuestRow]], verdicts: Mapping[str, Verdict]) -> None:
+    """Counts builds against their hosts: a success forgives, each failure of the host's own adds to its score.
+
+    What no host could have made says nothing of this one; neither does a server group that has no place for it.
+    """
+    scores = {row.name: row.failure_score for row in ledger.hosts()} if fates[Fate.MADE] else {}
+    for host in sorted({str(row.host) for row in fates[Fate.MADE]}):
+        if scores[host]:
+            ledger.count_build(host, ok=True)
+    for row in (*fates[Fate.ELSEWHERE], *fates[Fate.LOST]):
+        if verdicts[row.uuid].result.get("reason") != "group":
+            ledger.count_build(str(row.host), ok=False)
 
 
 def _sent_before(steps: Sequence[StepRow], row: GuestRow) -> bool:
@@ -234,22 +247,3 @@ def _move(ledger: Ledger, call: Call, row: GuestRow) -> bool:
         _give_up(ledger, row, f"{told}; no other host: {error.message}")
         return False
     return True
-
-
-def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried: tuple[str, ...] = ()) -> None:
-    """Claims the best host that was not tried, as things stand now. Raises NoValidHost, ClaimRefused, InvalidInput."""
-    wanted = resolve_request(call.cloud, ledger.action(action_id).request)
-    first = placement_requests(ledger, wanted, [(row.uuid, row.name)])[0]
-    request = replace(first, ignore_hosts=(*first.ignore_hosts, *tried))
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        decision, fleet = placing.decide(ledger, call.cloud, [request], now_s=call.now_s)
-        if not decision.ok:
-            raise decision.error()
-        host = decision.placements[0].host
-        try:
-            ports = forwarded_ports(wanted.networks)
-            ledger.move_claim(action_id, placing.claim_on(request, host, fleet, ports=ports))
-            return
-        except ClaimRefused:
-            if attempt == MAX_ATTEMPTS:
-                raise

@@ -135,7 +135,8 @@ def claim_on(request: GuestRequest, host: str, fleet: FleetNow, *, ports: int) -
     """Returns one guest's claim on one host."""
     needs = request.needs
     resources = Resources(needs.vcpus, needs.memory_mib, needs.disk_mib)
-    return Claim(request.uuid, host, resources, fleet.limits(host), ports=ports)
+    generation = fleet.rows[host].generation
+    return Claim(request.uuid, host, resources, fleet.limits(host), ports=ports, generation=generation)
 
 
 def server_group(ledger: Ledger, project: str, name: str) -> ServerGroup:

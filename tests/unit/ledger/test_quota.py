@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from berth.ledger import Ledger
 from berth.ledger.model import GroupPolicy
-from berth.ledger.quota import QuotaExceeded, exceeded, room
-from berth.ledger.rows import BootRecord, Quota, Resources, Usage
+from berth.ledger.quota import QuotaExceeded, check, check_booked, exceeded, room
+from berth.ledger.rows import BootRecord, NewGuest, Quota, Resources, Usage
 
 SIZE = Resources(2, 512, 1024)
 
@@ -45,6 +45,26 @@ def test_room_is_the_largest_count_that_is_not_refused(quota: Quota, used: Usage
     assert room(quota, used, each, most) == max(counts)
 
 
+def test_each_guest_may_bring_only_so_much_along() -> None:
+    guest = NewGuest("u", "p", "g", "f", "i", SIZE, None, {"a": "b"}, {"user_data": "é"})
+    check(Quota(metadata_items=1, injected_files=1, injected_file_content_bytes=2), "p", Usage(), [guest])
+    with pytest.raises(QuotaExceeded) as caught:
+        check(Quota(metadata_items=0, injected_files=0, injected_file_content_bytes=1), "p", Usage(), [guest])
+    assert caught.value.details == (
+        "guest g: metadata_items 1, allowed: 0",
+        "guest g: injected_files 1, allowed: 0",
+        "guest g: injected_file_content_bytes 2, allowed: 1",
+    )
+
+
+def test_what_was_booked_is_counted_once_more() -> None:
+    quota = Quota(guests=2, vcpus=4)
+    check_booked(quota, "p", Usage(2, 0, 0, 1), Usage(4, 0, 0, 2))
+    check_booked(quota, "p", Usage(9, 0, 0, 1), Usage(9, 0, 0, 2))
+    with pytest.raises(QuotaExceeded, match="guests 1 used, 2 more"):
+        check_booked(quota, "p", Usage(2, 0, 0, 1), Usage(4, 0, 0, 3))
+
+
 def test_a_boot_past_its_quota_books_nothing(ledger: Ledger, kit: Any) -> None:
     quota = Quota(guests=3, memory_mib=1024, metadata_items=1)
     first = kit.begin(ledger, "a")
@@ -54,7 +74,7 @@ def test_a_boot_past_its_quota_books_nothing(ledger: Ledger, kit: Any) -> None:
     with pytest.raises(QuotaExceeded, match="project default: memory_mib 512 used, 1024 more asked for, allowed: 1024"):
         ledger.record_boot(second.id, BootRecord((kit.guest("b"), kit.guest("c")), quota=quota))
     assert [row.name for row in ledger.guests()] == ["a"]
-    with pytest.raises(QuotaExceeded, match="guest b: 1 metadata items, allowed: 0"):
+    with pytest.raises(QuotaExceeded, match="guest b: metadata_items 1, allowed: 0"):
         ledger.record_boot(second.id, BootRecord((kit.guest("b"),), quota=Quota(metadata_items=0)))
     ledger.delete_guests(["a"])
     assert ledger.project_usage("default") == Usage()
@@ -65,6 +85,6 @@ def test_server_groups_have_a_quota_too(ledger: Ledger) -> None:
     quota = Quota(server_groups=1)
     made = ledger.ensure_group("default", "a", GroupPolicy.AFFINITY, quota=quota)
     assert ledger.ensure_group("default", "a", GroupPolicy.AFFINITY, quota=quota) == made
-    with pytest.raises(QuotaExceeded, match="has 1 server groups, allowed: 1"):
+    with pytest.raises(QuotaExceeded, match="server_groups 1 used, 1 more asked for, allowed: 1"):
         ledger.ensure_group("default", "b", GroupPolicy.AFFINITY, quota=quota)
     ledger.ensure_group("other", "b", GroupPolicy.AFFINITY, quota=quota)

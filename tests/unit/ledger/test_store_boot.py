@@ -12,7 +12,8 @@ from berth.errors import Conflict
 from berth.ledger import Ledger
 from berth.ledger.claiming import ClaimRefused
 from berth.ledger.model import GroupPolicy, VmState
-from berth.ledger.rows import AddressRow, AddressWish, BootRecord, Claim, Resources, Usage
+from berth.ledger.quota import QuotaExceeded
+from berth.ledger.rows import AddressRow, AddressWish, BootRecord, Claim, GroupRow, Quota, Resources, Usage
 
 RANGE = {"network": "lan", "first": "192.168.150.10", "last": "192.168.150.12"}
 
@@ -228,3 +229,39 @@ def test_a_host_has_a_new_generation_with_every_change_of_its_claims(ledger: Led
     ledger.record_boot(action.id, BootRecord((late,), (replace(kit.claim(late, "h2"), generation=1),)))
     ledger.delete_guests(["a", "b"])
     assert generations() == [2, 3]
+
+
+def test_whatever_is_learnt_of_a_host_is_a_new_generation(ledger: Ledger, kit: Any) -> None:
+    """A claim was decided on what was known: on another memory, or before the host was disabled."""
+    before = ledger.host("h1").generation
+    kit.add_hosts(ledger, "h1")
+    ledger.set_host_enabled("h1", False)
+    assert ledger.host("h1").generation == before + 2
+    action, new = kit.begin(ledger, "a"), kit.guest("a")
+    with pytest.raises(ClaimRefused, match="it was 0 when it was looked at"):
+        ledger.record_boot(action.id, BootRecord((new,), (replace(kit.claim(new), generation=before),)))
+
+
+def test_a_guest_may_claim_its_own_host_again(ledger: Ledger, kit: Any) -> None:
+    """Giving the old claim back changes the host too: that alone must not refuse the new one."""
+    action, new = kit.begin(ledger, "a"), kit.guest("a")
+    ledger.record_boot(action.id, BootRecord((new,), (kit.claim(new),)))
+    seen = ledger.host("h1").generation
+    ledger.move_claim(action.id, replace(kit.claim(new), generation=seen))
+    assert [row.host for row in ledger.claims_of(["a"])] == ["h1"]
+    with pytest.raises(ClaimRefused, match="generation"):
+        ledger.move_claim(action.id, replace(kit.claim(new), generation=seen))
+
+
+def test_a_refused_boot_leaves_no_group(ledger: Ledger, kit: Any) -> None:
+    group = GroupRow("default", "g", GroupPolicy.ANTI_AFFINITY, 1, 1.0)
+    action, new = kit.begin(ledger, "a"), kit.guest("a", group="g")
+    tight = BootRecord((new,), (kit.claim(new, limits=Resources()),), group=group)
+    with pytest.raises(ClaimRefused):
+        ledger.record_boot(action.id, tight)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.record_boot(action.id, replace(tight, quota=Quota(guests=0, server_groups=0)))
+    assert [item["amount"] for item in caught.value.data["exceeded"]] == ["guests", "server_groups"]
+    assert ledger.groups() == []
+    ledger.record_boot(action.id, replace(tight, claims=(kit.claim(new),), quota=Quota(server_groups=1)))
+    assert [row.name for row in ledger.groups()] == ["g"]
