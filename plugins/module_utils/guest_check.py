@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import Definition
+from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import AFFINITY, ANTI_AFFINITY, Definition
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import HOST, REQUEST, GuestFailure
 from ansible_collections.berth.kvm.plugins.module_utils.guest_files import (
     check_disk_size,
@@ -55,6 +55,8 @@ class Presence:
         _check_name(guest, others)
         _check_macs(guest, macs, others)
         self._check_room(guest, others)
+        if guest.group is not None:
+            _check_group(guest, guest.group, others)
         if mine is None:
             self._check_images(guest)
             _check_free_space(guest)
@@ -98,8 +100,14 @@ def _counted(guest: Definition, macs: Set[str]) -> Domain:
         "memory_mib": guest.memory_mib,
         "disks": [{"capacity_mib": guest.disk_mib}],
         "macs": sorted(macs),
-        "record": {},
+        "record": _record_of(guest),
     }
+
+
+def _record_of(guest: Definition) -> Dict[str, Any]:
+    """Returns as much of the record of a guest that is about to be defined as later guests of the call look at."""
+    group = guest.group or {}
+    return {"cloud": group.get("cloud"), "project": group.get("project"), "server_group": group.get("name")}
 
 
 def _use(domain: Domain, amount: str) -> int:
@@ -159,6 +167,32 @@ def _check_macs(guest: Definition, macs: Set[str], others: List[Domain]) -> None
                 "two guests cannot share one",
                 REQUEST,
             )
+
+
+def _check_group(guest: Definition, group: Mapping[str, Any], others: List[Domain]) -> None:
+    """The ledger keeps groups' policies; this is for what it cannot know, such as guests that were moved by hand."""
+    key = (group["cloud"], group["project"], group["name"])
+    here = [domain for domain in others if _group_of(domain) == key]
+    name = f"server group {group['name']}"
+    if group["policy"] == ANTI_AFFINITY and len(here) >= group["max_server_per_host"]:
+        names = ", ".join(domain["name"] for domain in here)
+        raise GuestFailure(
+            "group",
+            f"guest {guest.name}: this host has {len(here)} of {name} already ({names}), "
+            f"allowed: {group['max_server_per_host']}; `berth sync` tells who is not where the ledger has it",
+        )
+    members = set(group.get("members") or [])
+    if group["policy"] == AFFINITY and members and not here:
+        raise GuestFailure(
+            "group",
+            f"guest {guest.name}: {name} wants its {len(members)} guests on one host, and none of them is here; "
+            "`berth sync` tells where they are",
+        )
+
+
+def _group_of(domain: Domain) -> Tuple[Any, Any, Any]:
+    record = domain["record"] or {}
+    return record.get("cloud"), record.get("project"), record.get("server_group")
 
 
 def _check_free_space(guest: Definition) -> None:

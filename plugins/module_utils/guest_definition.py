@@ -17,6 +17,8 @@ DOMAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 OWN_FILE = re.compile(r"(disk[0-9]{0,2}\.qcow2|seed\.iso|nvram\.fd|hostkey)(\.pub)?(\.part)?\Z")
 DISK_FORMATS = ("qcow2",)
 BACKING_FORMATS = ("qcow2", "raw")
+# The policies that are rules; the soft ones are wishes, which a host does not know of.
+AFFINITY, ANTI_AFFINITY = GROUP_POLICIES = ("affinity", "anti-affinity")
 MIB_PER_GIB = 1024
 
 
@@ -51,6 +53,7 @@ class Definition(Target):
     disks: Tuple[Disk, ...]
     seed: Mapping[str, Any]
     autostart: bool = False
+    group: Optional[Mapping[str, Any]] = None
 
     @property
     def disk_mib(self) -> int:
@@ -75,7 +78,7 @@ def definition_of(given: Mapping[str, Any], instances_path: str) -> Definition:
     missing = [f"{key} is missing" for key in needed if given.get(key) is None]
     mistakes = missing + _target_mistakes(given, instances_path)
     if not mistakes:
-        mistakes = _disk_mistakes(given) + _seed_mistakes(given) + _xml_mistakes(given)
+        mistakes = _disk_mistakes(given) + _seed_mistakes(given) + _xml_mistakes(given) + _group_mistakes(given)
     _raise(given, mistakes)
     disks = tuple(
         Disk(disk["path"], int(disk["size_gib"]), disk["backing"]["path"], disk["backing"]["format"])
@@ -93,6 +96,7 @@ def definition_of(given: Mapping[str, Any], instances_path: str) -> Definition:
         disks=disks,
         seed=given["seed"],
         autostart=bool(given.get("autostart")),
+        group=given.get("group"),
     )
 
 
@@ -140,6 +144,16 @@ def _seed_mistakes(given: Mapping[str, Any]) -> List[str]:
     texts = [key for key in ("meta_data", "user_data", "network_config") if not isinstance(seed.get(key), str)]
     mistakes = [f"seed.{key} must be text" for key in texts]
     return mistakes + _own_file_mistakes(given, "seed", seed.get("path"))
+
+
+def _group_mistakes(given: Mapping[str, Any]) -> List[str]:
+    group = given.get("group")
+    if group is None:
+        return []
+    if group.get("policy") not in GROUP_POLICIES:
+        return [f"group policy {group.get('policy')!r}, allowed is {', '.join(GROUP_POLICIES)}"]
+    most = group.get("max_server_per_host")
+    return [] if isinstance(most, int) and most >= 1 else [f"group max_server_per_host {most!r}, allowed is from 1"]
 
 
 def _own_file_mistakes(given: Mapping[str, Any], what: str, path: Any) -> List[str]:

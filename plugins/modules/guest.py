@@ -7,7 +7,8 @@ module: guest
 short_description: Makes, starts, stops and removes guests on a libvirt host
 description:
   - Works on a list of guests in one call. For each it makes overlay disk, NoCloud seed and domain, and starts it.
-  - First it checks, under the host's lock, that name, MAC addresses, CPUs, memory and disk are really free.
+  - First it checks, under the host's lock, that name, MAC addresses, CPUs, memory and disk are really free, and that
+    the policy of its server group still holds.
   - A guest that cannot be made leaves nothing behind; the other guests of the list are not affected.
   - Existing disks and seeds are kept as they are. A definition that differs is replaced; a running guest gets it
     when it starts next time.
@@ -43,6 +44,13 @@ options:
         type: int
       limits:
         description: What all domains of the host together may use; keys C(vcpus), C(memory_mib), C(disk_mib).
+        type: dict
+      group:
+        description:
+          - The guest's server group, when its policy is a rule; keys C(cloud), C(project), C(name), C(policy)
+            (V(affinity) or V(anti-affinity)), C(max_server_per_host), and with V(affinity) C(members), the UUIDs of its
+            other guests.
+          - A host where the policy does not hold refuses the guest, with kind V(host) and reason V(group).
         type: dict
       instance_dir:
         description: The guest's folder, C(<instances_path>/<uuid>).
@@ -223,6 +231,7 @@ GUEST: Dict[str, Any] = {
     "memory_mib": {"type": "int"},
     "disk_gib": {"type": "int"},
     "limits": {"type": "dict"},
+    "group": {"type": "dict"},
     "instance_dir": {"type": "path"},
     "console_log": {"type": "path"},
     "autostart": {"type": "bool", "default": False},

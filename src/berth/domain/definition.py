@@ -50,9 +50,19 @@ def guest_definition(plan: Mapping[str, Any], *, image: ImageOnHost, host: HostV
         "memory_mib": plan["memory_mib"],
         "disk_gib": plan["disk_gib"],
         "limits": dict(plan.get("limits") or {}),
+        "group": _group(plan),
         "instance_dir": plan["instance_dir"],
         "console_log": plan["console_log"],
         "autostart": plan.get("on_host_boot") == "start",
         "disks": disks_of(plan, image),
         "seed": seed_of(plan, seed_path_of(plan)),
     }
+
+
+def _group(plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the server group with the rule that the host is to look at; None when no rule binds the guest."""
+    policy = plan.get("group_policy")
+    if not plan.get("server_group") or not policy:
+        return None
+    identity = {"cloud": plan.get("cloud"), "project": plan["project"], "name": plan["server_group"]}
+    return {**identity, **policy, "members": list(plan.get("group_members") or ())}

@@ -12,8 +12,8 @@ from berth.domain.model import ImageOnHost
 NAMESPACE = "urn:berth:guest:1"
 VERSION = 1
 
-# May hold passwords, or is the host's and not the guest's.
-_LEFT_OUT = ("user_data", "limits")
+# May hold passwords, or is of the moment and not the guest's.
+_LEFT_OUT = ("user_data", "limits", "group_members")
 
 
 def guest_record(

@@ -2,7 +2,7 @@
 """The guests that the hosts' domains tell of: what a lost ledger is made from again. Pure.
 
 Each domain carries its guest's record (docs/data.md, section 3). What no domain carries is lost: the history, user
-data, deleted guests, locks, server groups' policies, and the guests' SSH host keys.
+data, deleted guests, locks, server groups whose policy is only a wish, and the guests' SSH host keys.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from berth.ledger.model import PowerState, VmState
-from berth.ledger.rows import AddressRow, ClaimRow, GuestRow, HostRow, Json
+from berth.ledger.model import GroupPolicy, PowerState, VmState
+from berth.ledger.rows import AddressRow, ClaimRow, GroupRow, GuestRow, HostRow, Json
 from berth.units import MIB_PER_GIB
 
 RECORD_VERSION = 1
@@ -33,6 +33,7 @@ class Rebuilt:
     claims: list[ClaimRow] = field(default_factory=list)
     addresses: list[AddressRow] = field(default_factory=list)
     ports: list[tuple[str, int, str]] = field(default_factory=list)
+    groups: list[GroupRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -160,6 +161,7 @@ def _add(result: Rebuilt, found: _Found, fault: str | None, at: float) -> None:
     sizes = (record["vcpus"], record["memory_mib"], found.disk_mib)
     result.claims.append(ClaimRow(found.uuid, found.host, *sizes, created))
     _add_networks(result, found)
+    _add_group(result, record, created)
 
 
 def _add_networks(result: Rebuilt, found: _Found) -> None:
@@ -178,6 +180,16 @@ def _add_networks(result: Rebuilt, found: _Found) -> None:
         port = interface.get("ssh_port")
         if isinstance(port, int) and (found.host, port) not in {row[:2] for row in result.ports}:
             result.ports.append((found.host, port, found.uuid))
+
+
+def _add_group(result: Rebuilt, record: Json, created: float) -> None:
+    project, name, rule = record["project"], record.get("server_group"), record.get("group_policy")
+    if not isinstance(name, str) or not isinstance(rule, Mapping):
+        return
+    policy, most = rule.get("policy"), rule.get("max_server_per_host")
+    known = {(row.project, row.name) for row in result.groups}
+    if policy in set(GroupPolicy) and isinstance(most, int) and (project, name) not in known:
+        result.groups.append(GroupRow(project, name, GroupPolicy(policy), most, created))
 
 
 def _maps(items: Iterable[Any]) -> Iterator[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from berth.errors import Conflict
 from berth.ledger.rebuilding import Rebuilt, rebuilt
 from berth.ledger.rows import HostRow
 from berth.ledger.store_base import Store, values_of
-from berth.ledger.tables import addresses, claims, guests, hosts, ports, select_rows
+from berth.ledger.tables import addresses, claims, guests, hosts, ports, select_rows, server_groups
 
 
 class RebuildStore(Store):
@@ -35,6 +35,8 @@ class RebuildStore(Store):
                 connection.execute(claims.insert(), [values_of(row) for row in result.claims])
             if result.addresses:
                 connection.execute(addresses.insert(), [values_of(row) for row in result.addresses])
+            if result.groups:
+                connection.execute(server_groups.insert(), [values_of(row) for row in result.groups])
             if result.ports:
                 names = ("host", "port", "guest_uuid")
                 connection.execute(ports.insert(), [dict(zip(names, row, strict=True)) for row in result.ports])

@@ -18,6 +18,7 @@ from berth.verbs import placing
 from berth.verbs.booking import claim_host
 from berth.verbs.boot_verdict import IMAGE_RESULT, Fate, Verdict, judge
 from berth.verbs.call import Call
+from berth.verbs.group_rules import group_rules
 from berth.verbs.guest_plan import HostPaths, plan_on_host
 
 # A guest tries this many hosts in one run, its first one included; guest_boot.yml has as many rounds.
@@ -33,7 +34,7 @@ def work_for(ledger: Ledger, cloud: Cloud, action_id: str, rows: Sequence[GuestR
         return {}
     catalog, fleet = load_catalog(cloud.catalog_path), placing.read_fleet(ledger, cloud)
     digests = {row.name: row.digest for row in ledger.images()}
-    plans = _plans_on_hosts(ledger, fleet, rows)
+    plans, rules = _plans_on_hosts(ledger, fleet, rows), group_rules(ledger, rows)
     work: Work = {}
     for row in rows:
         if row.host is None:
@@ -41,7 +42,7 @@ def work_for(ledger: Ledger, cloud: Cloud, action_id: str, rows: Sequence[GuestR
         paths = HostPaths.of(fleet.rows[row.host])
         share = work.setdefault(row.host, _empty_share(paths, cloud, action_id))
         shown = {key: value for key, value in plans[row.uuid].items() if key != "user_data"}  # see with_user_data()
-        share["plans"].append({**shown, "limits": fleet.host_limits(row.host)})
+        share["plans"].append({**shown, "limits": fleet.host_limits(row.host), **rules.get(row.uuid, {})})
         share["journal"]["guests"].append(row.uuid)
         image = _image_item(catalog, row.image, cloud, digests)
         if image not in share["images"]:

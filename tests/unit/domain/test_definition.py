@@ -8,7 +8,7 @@ from berth.errors import InvalidInput, NotFound
 
 KEYS = {
     "uuid", "name", "xml", "vcpus", "memory_mib", "disk_gib", "limits", "instance_dir", "console_log", "autostart",
-    "disks", "seed",
+    "disks", "seed", "group",
 }  # fmt: skip
 
 

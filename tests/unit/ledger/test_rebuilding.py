@@ -168,3 +168,16 @@ def test_a_lost_ledger_is_made_again(ledger: Ledger, kit: Any) -> None:
 
 def test_nothing_to_rebuild_is_no_error(ledger: Ledger) -> None:
     assert ledger.rebuild("mine").guests == []
+
+
+def test_the_rule_of_a_server_group_comes_back_with_its_guests(ledger: Ledger) -> None:
+    rule = {"server_group": "g", "group_policy": {"policy": "anti-affinity", "max_server_per_host": 2}}
+    odd = {"server_group": "o", "group_policy": {"policy": "whatever", "max_server_per_host": 2}}
+    facts = {"machine_id": "machine-h1", "domains": [domain("u1", "a", **rule), domain("u2", "b", **rule)]}
+    facts["domains"] += [domain("u3", "c", **odd)]
+    ledger.store_hosts(Refresh([HostUpdate("h1", facts)], {}, "d", 1.0))
+    ledger.rebuild("mine")
+    (group,) = ledger.groups()
+    assert (group.project, group.name, group.policy.value, group.max_server_per_host) == (
+        "default", "g", "anti-affinity", 2,
+    )  # fmt: skip
