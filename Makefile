@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: help demo test test-lab test-nested check lab-up lab-down clean
+.PHONY: help demo test test-lab test-nested test-soak check lab-up lab-down clean
 
 help:           ## what each target does
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,6 +23,10 @@ check:          ## the fast part: formatting, linters, types, unit tests
 test-nested:    ## a virtual machine that is itself a compute host (4 to 5 minutes emulated)
 	@scripts/setup test
 	@scripts/check nested
+
+test-soak:      ## eight processes on one ledger, killed at random: five minutes on each database
+	@scripts/setup check
+	@scripts/check soak
 
 lab-up:         ## three hosts on this machine: two Debian 12, one Debian 13
 	@tests/lab/lab.py up 3 --suites bookworm,bookworm,trixie

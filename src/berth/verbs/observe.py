@@ -11,7 +11,8 @@ from berth.ledger.model import PowerState, VmState, observed_state
 from berth.ledger.rows import GuestRow, HostRow, StateChange
 from berth.ledger.store import Ledger
 
-_OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
+# A host's clock may be that far off the controller's without anybody noticing (host_refresh.clock_offset_s).
+MARGIN_S = 1.0
 
 
 def record_power(ledger: Ledger, hosts: Iterable[HostRow], *, booted: Collection[str] = ()) -> None:
@@ -36,7 +37,9 @@ def observations(
 
     An active guest that went off while its host stayed on was stopped, from inside or by hand. One that is off because
     its host booted is still meant to be on: it stays active, with power off, and `berth host start-guests` starts it.
+    A guest that a verb has changed since the facts were collected is left alone: they are older than what is known.
     """
+    collected = collected_s(facts)
     shown = {domain["uuid"]: PowerState(domain["state"]) for domain in facts["domains"]}
     changes = []
     for guest in guests:
@@ -45,6 +48,8 @@ def observations(
         went_off = guest.power_state is PowerState.RUNNING and not booted
         if guest.vm_state is VmState.ACTIVE and not went_off:
             state = VmState.ACTIVE
+        if collected is not None and guest.updated_at > collected - MARGIN_S:
+            continue
         if guest.task_state is not None or (power, state) == (guest.power_state, guest.vm_state):
             continue
         change = StateChange(
@@ -56,3 +61,9 @@ def observations(
         )
         changes.append((guest.uuid, change))
     return changes
+
+
+def collected_s(facts: Mapping[str, Any]) -> float | None:
+    """Returns when facts were collected, by the controller's clock; None when they do not say."""
+    at, offset = facts.get("collected_at"), facts.get("clock_offset_s")
+    return None if at is None else float(at) - float(offset or 0.0)
