@@ -15,7 +15,7 @@ from berth.placement.facts import HostStatus, HostUsage, host_from_facts
 from berth.placement.filters.base import Filter, HostFilter, Reads
 from berth.placement.fleet import Fleet, build_fleet
 from berth.placement.fleet_document import FleetDocument, read_fleet, write_fleet
-from berth.placement.hints import zone_and_host
+from berth.placement.hints import check_hints, zone_and_host
 from berth.placement.model import Aggregate, GuestOnHost, GuestRequest, Host, Needs, Policy, ServerGroup
 from berth.placement.pinning import NO_PINS, CellPins, Pins
 from berth.placement.profile import Options, Profile
@@ -74,6 +74,7 @@ __all__ = [
     "Weigher",
     "build_fleet",
     "capacity",
+    "check_hints",
     "host_from_facts",
     "imbalance",
     "parse_profiles",

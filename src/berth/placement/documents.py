@@ -64,6 +64,9 @@ NAME = Kind("a name", {"type": "string", "minLength": 1}, lambda value: isinstan
 BOOLEAN = Kind("true, false", {"type": "boolean"}, lambda value: type(value) is bool)
 WHOLE = Kind("a whole number, 0 or more", {"type": "integer", "minimum": 0}, _is_whole)
 COUNT = Kind("a whole number, 1 or more", {"type": "integer", "minimum": 1}, lambda v: _is_whole(v) and v > 0)
+AMOUNT = Kind(
+    "a finite number, 0 or more", {"type": "number", "minimum": 0}, lambda value: is_number(value) and value >= 0
+)
 NUMBER = Kind("a finite number", {"type": "number"}, is_number)
 POSITIVE = Kind(
     "a finite number above 0", {"type": "number", "exclusiveMinimum": 0}, lambda value: is_number(value) and value > 0

@@ -36,11 +36,11 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostUsage:
-    """What is booked on a host: the guests, and how many of them are being worked on."""
+    """What is booked on a host: the guests, how many of them are being worked on, and failed builds, faded or not."""
 
     guests: tuple[GuestOnHost, ...] = ()
     num_io_ops: int = 0
-    failed_builds: int = 0
+    failed_builds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

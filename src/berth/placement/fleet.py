@@ -32,9 +32,9 @@ _AMOUNTS = (
     "reserved_host_memory_mib",
     "reserved_host_disk_mib",
     "num_io_ops",
-    "failed_builds",
 )
 _RATIOS = ("cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio")
+_FLOATS = (*_RATIOS, "failed_builds")
 _LARGEST = 2**53  # above it a float no longer counts every whole number
 
 
@@ -91,7 +91,7 @@ class Fleet:
         self.size = len(hosts)
         self._coded: dict[Hashable, Coded] = {}
         self._numbers: dict[Hashable, Floats] = {}
-        for name in (*_AMOUNTS, *_RATIOS):
+        for name in (*_AMOUNTS, *_FLOATS):
             setattr(self, name, self._column(name))
         self.enabled: Mask = np.array([host.enabled for host in hosts], dtype=bool)
         self.usable: Mask = np.array(
@@ -111,13 +111,13 @@ class Fleet:
     reserved_host_memory_mib: Integers
     reserved_host_disk_mib: Integers
     num_io_ops: Integers
-    failed_builds: Integers
+    failed_builds: Floats
     cpu_allocation_ratio: Floats
     ram_allocation_ratio: Floats
     disk_allocation_ratio: Floats
 
     def _column(self, name: str) -> npt.NDArray[Any]:
-        kind = np.float64 if name in _RATIOS else np.int64
+        kind = np.float64 if name in _FLOATS else np.int64
         return np.array([getattr(host, name) for host in self.hosts], dtype=kind)
 
     @cached_property
@@ -250,7 +250,8 @@ def build_fleet(hosts: Iterable[Host]) -> Fleet:
     of 0 or more, whose ratios are not finite numbers above 0, or whose aggregates contradict each other.
     """
     ordered = tuple(sorted(hosts, key=lambda host: host.name))
-    problems = [*_name_problems(ordered), *_number_problems(ordered), *_aggregate_problems(ordered)]
+    checks = (_name_problems, _number_problems, _failure_problems, _aggregate_problems)
+    problems = [problem for check in checks for problem in check(ordered)]
     if problems:
         raise InvalidInput.from_problems("fleet", problems, hint="mend the hosts' facts or variables")
     return Fleet(ordered)
@@ -284,6 +285,13 @@ def _number_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
             yield Problem(f"host {host.name}", f"disk_free_mib_measured: found {free!r}, allowed: 0 or more, or null")
         if at is not None and not -float("inf") < at < float("inf"):
             yield Problem(f"host {host.name}", f"facts_at: found {at!r}, allowed: a time in seconds, or null")
+
+
+def _failure_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
+    for host in hosts:
+        failed = host.failed_builds
+        if type(failed) not in (int, float) or not 0 <= failed < float("inf"):
+            yield Problem(f"host {host.name}", f"failed_builds: found {failed!r}, allowed: a finite number, 0 or more")
 
 
 def _aggregate_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:

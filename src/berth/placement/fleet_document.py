@@ -9,6 +9,7 @@ from typing import Any
 
 from berth.placement.devices import NumaCell, PagePool, PciDevice, format_cpus, parse_cpus
 from berth.placement.documents import (
+    AMOUNT,
     ANY_MAP,
     BOOLEAN,
     COUNT,
@@ -94,7 +95,7 @@ _HOST = record(
         "address": TEXT,
         "guests": list_of(_GUEST),
         "num_io_ops": WHOLE,
-        "failed_builds": WHOLE,
+        "failed_builds": AMOUNT,
         "metrics": NUMBERS,
         "hypervisor_version": nothing_or(WHOLE),
         "supported_instances": list_of(list_of(NAME)),

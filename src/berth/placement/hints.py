@@ -4,10 +4,36 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from berth.errors import InvalidInput, Problem
+from berth.placement.model import GuestRequest
+
+if TYPE_CHECKING:
+    from berth.placement.profile import Profile
 
 KNOWN = ("different_host", "same_host", "build_near_host_ip", "cidr", "query")
+READ_BY = {
+    "different_host": "DifferentHostFilter",
+    "same_host": "SameHostFilter",
+    "build_near_host_ip": "SimpleCIDRAffinityFilter",
+    "query": "JsonFilter",
+}
+
+
+def check_hints(requests: Sequence[GuestRequest], profile: Profile) -> None:
+    """Raises InvalidInput for every hint that nothing of the profile reads: it would be left out without a word."""
+    hints = dict.fromkeys(name for request in requests for name in request.hints)
+    problems = [
+        Problem(f"hint {name}", f"profile {profile.name} has no {READ_BY[name]}, which reads it")
+        for name in hints
+        if name in READ_BY and READ_BY[name] not in profile.filters
+    ]
+    if problems:
+        raise InvalidInput.from_problems(
+            "placement request", problems, hint="add the filter to the profile, name another profile, or drop the hint"
+        )
 
 
 def guests_in(hints: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ class Host:
     address: str = ""
     guests: tuple[GuestOnHost, ...] = ()
     num_io_ops: int = 0
-    failed_builds: int = 0
+    failed_builds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     hypervisor_version: int | None = None
     supported_instances: tuple[tuple[str, str, str], ...] = ()

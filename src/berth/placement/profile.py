@@ -23,6 +23,10 @@ DEFAULT_FILTERS = (
     "ServerGroupAntiAffinityFilter",
     "ServerGroupAffinityFilter",
     "RetryFilter",
+    "DifferentHostFilter",
+    "SameHostFilter",
+    "SimpleCIDRAffinityFilter",
+    "JsonFilter",
 )
 
 

@@ -76,13 +76,16 @@ def plugin_names(document: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
-def parse_profiles(document: Any, *, registry: Registry = BUILT_IN, where: Where | None = None) -> Profiles:
+def parse_profiles(
+    document: Any, *, registry: Registry = BUILT_IN, where: Where | None = None, options: Options | None = None
+) -> Profiles:
     """Returns the profiles of a parsed placement.yml; an empty one is the default profile alone.
 
     `registry` has what profiles may name, plug-ins included. `where` turns a path into file, line and path.
-    Raises InvalidInput with every mistake.
+    `options` are what a profile has that says nothing else. Raises InvalidInput with every mistake.
     """
-    parser = _Parser(registry, where or (lambda path: ".".join(str(part) for part in path)))
+    where = where or (lambda path: ".".join(str(part) for part in path))
+    parser = _Parser(Profile(registry=registry, options=options or Options()), where)
     found = parser.read(document)
     if parser.problems:
         raise InvalidInput.from_problems("placement profiles", parser.problems, hint="docs/placement.md lists the keys")
@@ -92,8 +95,9 @@ def parse_profiles(document: Any, *, registry: Registry = BUILT_IN, where: Where
 class _Parser:
     """One reading of the document; collects problems."""
 
-    def __init__(self, registry: Registry, where: Where) -> None:
-        self.registry = registry
+    def __init__(self, base: Profile, where: Where) -> None:
+        self.base = base
+        self.registry = base.registry
         self.where = where
         self.problems: list[Problem] = []
 
@@ -102,7 +106,7 @@ class _Parser:
 
     def read(self, document: Any) -> Profiles:
         if document is None:
-            return Profiles()
+            return Profiles({"default": self.base})
         top = self._map((), document, _KEYS)
         raw = self._map(("profiles",), top.get("profiles") or {"default": {}}, None)
         profiles = {str(name): self._profile(raw, str(name), ()) for name in raw}
@@ -117,7 +121,7 @@ class _Parser:
         """Returns one profile; those that it extends are read first."""
         path: Path = ("profiles", name)
         given = self._map(path, raw[name] if raw[name] is not None else {}, _PROFILE_KEYS, quiet=bool(chain))
-        base = Profile(registry=self.registry)
+        base = self.base
         parent = given.get("extends")
         if parent is not None:
             if not isinstance(parent, str) or parent not in raw:

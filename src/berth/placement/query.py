@@ -22,6 +22,7 @@ import numpy as np
 from berth.placement.attributes import COLUMNS, NAMES, attribute
 from berth.placement.fleet import Mask, Rows
 from berth.placement.view import View
+from berth.spec.query import read_query
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -30,8 +31,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_JOINS = ("in", "not", "or", "and")
-_DEEPEST = 32
 
 
 def parse_query(hint: Any) -> list[Any]:
@@ -42,27 +41,16 @@ def parse_query(hint: Any) -> list[Any]:
 
 def problems_in(hint: Any) -> tuple[str, ...]:
     """Returns every mistake in the hint."""
-    try:
-        query = parse_query(hint)
-    except (ValueError, TypeError) as error:
-        return (f"hint query: no JSON list: {error}",)
-    return tuple(f"hint query: {problem}" for problem in _problems(query, 0))
+    if hint is None or hint == "":
+        return ()
+    query, problems = read_query(hint)
+    return tuple(f"hint query: {problem}" for problem in problems or _unknown_attributes(query))
 
 
-def _problems(query: Any, depth: int) -> Iterator[str]:
-    if not query:
-        return
-    if depth > _DEEPEST:
-        yield f"more than {_DEEPEST} levels deep"
-        return
-    word, *operands = query
-    if not isinstance(word, str) or (word not in _COMPARISONS and word not in _JOINS):
-        yield f"unknown operator {word!r}; known: {' '.join((*_COMPARISONS, *_JOINS))}"
-    for operand in operands:
+def _unknown_attributes(query: list[Any]) -> Iterator[str]:
+    for operand in query[1:]:
         if isinstance(operand, list):
-            yield from _problems(operand, depth + 1)
-        elif isinstance(operand, dict):
-            yield f"a map is no operand: {operand}"
+            yield from _unknown_attributes(operand)
         elif isinstance(operand, str) and operand.startswith("$") and operand[1:].split(".")[0] not in NAMES:
             yield f"unknown attribute {operand}; known: {', '.join(sorted(NAMES))}"
 

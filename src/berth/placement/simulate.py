@@ -10,6 +10,7 @@ from typing import Any
 from berth.placement.engine import Decision, Placement, place
 from berth.placement.fleet import build_fleet
 from berth.placement.fleet_document import FLEET, FleetDocument, write_fleet
+from berth.placement.hints import check_hints
 from berth.placement.model import Host, ServerGroup
 from berth.placement.report import Report
 from berth.placement.request_document import REQUESTS, RequestItem
@@ -95,6 +96,7 @@ def _decide(document: FleetDocument, item: RequestItem, seed: int | None) -> Dec
         guest if guest.group is None else replace(guest, group=document.groups[guest.group.name])
         for guest in item.guests
     ]
+    check_hints(guests, profile)
     return place(document.fleet, guests, profile, now_s=document.now_s, seed=seed)
 
 

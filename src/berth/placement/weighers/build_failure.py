@@ -9,7 +9,8 @@ from berth.placement.weighers.base import Floats, Reads, Rows, Weigher
 class BuildFailureWeigher(Weigher):
     """Weighs by failed builds since the last success; the multiplier, default 1000000, is applied negated.
 
-    Because of the normalisation one failure is the full penalty while the others have none.
+    Because of the normalisation one failure is the full penalty while the others have none. The ledger forgets
+    half of them every hour, so the number has a fraction.
     """
 
     reads = Reads.FACTS
