@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from berth.cli import boot_options as options
 from berth.cli.context import CliContext
 from berth.cli.output import Format, FormatOption, print_rows
 from berth.cli.progress import progress
@@ -22,27 +23,32 @@ COLUMNS = ("name", "state", "host", "addresses", "uuid")
 def boot(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the guest; with --count N, NAME-1 to NAME-N.")],
-    flavor: Annotated[str, typer.Option("--flavor", help="Flavor, from catalog/flavors.yml.")],
-    image: Annotated[str, typer.Option("--image", help="Image, from catalog/images.yml.")],
-    network: Annotated[list[str] | None, typer.Option("--network", help="Network; once per interface.")] = None,
+    flavor: options.Flavor,
+    image: options.Image,
+    network: options.Networks = None,
     key_name: Annotated[list[str] | None, typer.Option("--key-name", help="Key pair that may log in.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many guests.")] = 1,
+    count: options.Count = 1,
     min_count: Annotated[
         int | None, typer.Option("--min-count", min=1, help="Take as many as fit, but not fewer than this.")
     ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Keep the guests that can be made when others cannot.")
     ] = False,
-    project: Annotated[str | None, typer.Option("--project", help="Project that owns the guests.")] = None,
-    availability_zone: Annotated[
-        str | None, typer.Option("--availability-zone", help="Only hosts of this zone.")
-    ] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Only this host.")] = None,
-    ignore_host: Annotated[list[str] | None, typer.Option("--ignore-host", help="Not this host.")] = None,
-    group: Annotated[str | None, typer.Option("--group", help="Server group of the guests.")] = None,
-    policy: Annotated[
-        str | None, typer.Option("--policy", help="affinity or anti-affinity, when --group is new.")
-    ] = None,
+    project: options.Project = None,
+    availability_zone: options.Zone = None,
+    profile: options.Profile = None,
+    host: options.Destination = None,
+    force_host: options.ForceHost = None,
+    force_node: options.ForceNode = None,
+    ignore_host: options.IgnoreHosts = None,
+    different_host: options.DifferentHost = None,
+    same_host: options.SameHost = None,
+    build_near_host_ip: options.NearIp = None,
+    cidr: options.Cidr = None,
+    query: options.Query = None,
+    group: options.Group = None,
+    policy: options.Policy = None,
+    max_server_per_host: options.MaxServerPerHost = None,
     user_data: Annotated[
         Path | None, typer.Option("--user-data", help="File for cloud-init.", exists=True, dir_okay=False)
     ] = None,
@@ -59,25 +65,15 @@ def boot(
 ) -> None:
     """Make and start guests: placed by the ledger's facts, claimed, then made on the chosen hosts only."""
     context: CliContext = ctx.obj
-    hints = {"force_host": host, "ignore_hosts": ignore_host or None}
-    request: dict[str, Any] = {
-        "name": name,
-        "count": count,
+    more = {
+        "key_names": key_name,
         "min_count": min_count,
-        "partial": partial or None,
-        "flavor": flavor,
-        "image": image,
-        "networks": network or None,
-        "key_names": key_name or None,
-        "project": project,
-        "availability_zone": availability_zone,
-        "group": {"name": group, "policy": policy} if group and policy else group,
-        "hints": {key: value for key, value in hints.items() if value} or None,
+        "partial": partial,
         "user_data": _read_text(user_data) if user_data else None,
-        "metadata": _metadata(meta) or None,
+        "metadata": _metadata(meta),
         "on_host_boot": on_host_boot,
     }
-    asked = {key: value for key, value in request.items() if value is not None}
+    asked = options.request_of(ctx.params) | {key: value for key, value in more.items() if value}
 
     from berth.runner import run_playbook
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from berth.cli import boot_options as options
 from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger, warn_of_changed_inventory
 from berth.cli.output import Format, FormatOption, print_item, print_rows
@@ -17,35 +18,32 @@ from berth.cli.output import Format, FormatOption, print_item, print_rows
 def place(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name that the guests would get.")],
-    flavor: Annotated[str, typer.Option("--flavor", help="Flavor.")],
-    image: Annotated[str, typer.Option("--image", help="Image.")],
-    network: Annotated[list[str] | None, typer.Option("--network", help="Network; once per interface.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many guests.")] = 1,
-    project: Annotated[str | None, typer.Option("--project", help="Project.")] = None,
-    availability_zone: Annotated[str | None, typer.Option("--availability-zone", help="Only this zone.")] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Only this host.")] = None,
-    ignore_host: Annotated[list[str] | None, typer.Option("--ignore-host", help="Not this host.")] = None,
-    group: Annotated[str | None, typer.Option("--group", help="Server group.")] = None,
-    policy: Annotated[str | None, typer.Option("--policy", help="Policy of a new group.")] = None,
+    flavor: options.Flavor,
+    image: options.Image,
+    network: options.Networks = None,
+    count: options.Count = 1,
+    project: options.Project = None,
+    availability_zone: options.Zone = None,
+    profile: options.Profile = None,
+    host: options.Destination = None,
+    force_host: options.ForceHost = None,
+    force_node: options.ForceNode = None,
+    ignore_host: options.IgnoreHosts = None,
+    different_host: options.DifferentHost = None,
+    same_host: options.SameHost = None,
+    build_near_host_ip: options.NearIp = None,
+    cidr: options.Cidr = None,
+    query: options.Query = None,
+    group: options.Group = None,
+    policy: options.Policy = None,
+    max_server_per_host: options.MaxServerPerHost = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show each host: refused by what, or its weights.")
     ] = False,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Show where guests would be placed, and with --explain why."""
-    hints = {"force_host": host, "ignore_hosts": ignore_host}
-    request: dict[str, Any] = {
-        "name": name,
-        "count": count,
-        "flavor": flavor,
-        "image": image,
-        "networks": network,
-        "project": project,
-        "availability_zone": availability_zone,
-        "group": {"name": group, "policy": policy} if group and policy else group,
-        "hints": {key: value for key, value in hints.items() if value} or None,
-    }
-    _show(ctx.obj, {key: value for key, value in request.items() if value}, explain, fmt)
+    _show(ctx.obj, options.request_of(ctx.params), explain, fmt)
 
 
 def _show(context: CliContext, asked: dict[str, Any], explain: bool, fmt: Format) -> None:
@@ -58,7 +56,7 @@ def _show(context: CliContext, asked: dict[str, Any], explain: bool, fmt: Format
     identified = [(str(uuid.uuid4()), name) for name in guest_names(wanted.request)]
     with open_ledger(cloud) as ledger:
         requests = placement_requests(ledger, wanted, identified)
-        decision, _fleet = decide(ledger, cloud, requests, now_s=time.time())
+        decision, _fleet = decide(ledger, cloud, requests, now_s=time.time(), profile=wanted.request.profile)
         warn_of_changed_inventory(cloud, ledger)
     if not decision.ok:
         raise decision.error()

@@ -5,71 +5,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from berth.errors import InvalidInput, NotFound, Problem
 from berth.spec import names
 from berth.spec.catalog import DEFAULT_PROJECT, Catalog
 from berth.spec.explain import Place, problems_of, unknown_name
+from berth.spec.hints import MAX_COUNT, Group, Hints, Zone
 from berth.spec.image import Image
-from berth.spec.model import NAME_FIELD, Entry, Flavor, KeyPair, Name, OnHostBoot, Pairs, Project
+from berth.spec.model import Entry, Flavor, KeyPair, Name, OnHostBoot, Pairs, Project
 from berth.spec.network import Network
 
 CATALOG_HINT = "`berth flavor list`, `berth image list` and `berth network list` show what there is"
-MAX_COUNT = 1000
 MAX_USER_DATA_BYTES = 65535
 
 # Keys of an image that say whether it is taken, not what boots.
 _CHECKED_ONLY = {"insecure", "allow_local_source", "min_disk_gib", "min_memory_mib", "max_virtual_size_gib"}
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}")
 _Found = TypeVar("_Found")
-
-
-def _checked_host(text: str) -> str:
-    if not _HOST.fullmatch(text):
-        raise ValueError("the name of a host of the inventory")
-    return text
-
-
-Host = Annotated[str, AfterValidator(_checked_host)]
-
-
-class Policy(StrEnum):
-    """The policies of server groups, in Nova's words."""
-
-    AFFINITY = "affinity"
-    ANTI_AFFINITY = "anti-affinity"
-    SOFT_AFFINITY = "soft-affinity"
-    SOFT_ANTI_AFFINITY = "soft-anti-affinity"
-
-
-class Group(Entry):
-    """A server group to boot into; without a policy it is one that exists already."""
-
-    name: Name = NAME_FIELD
-    policy: Policy | None = Field(default=None, strict=False)
-    max_server_per_host: int | None = Field(default=None, ge=1, le=MAX_COUNT, validate_default=True)
-
-    @field_validator("max_server_per_host")
-    @classmethod
-    def _check_policy(cls, number: int | None, info: ValidationInfo) -> int | None:
-        # Nova's API takes the rule with anti-affinity only (API guide, Server groups, microversion 2.64).
-        if number is not None and info.data.get("policy", Policy.ANTI_AFFINITY) is not Policy.ANTI_AFFINITY:
-            raise ValueError("nothing here, unless policy is anti-affinity")
-        return number
-
-
-class Hints(Entry):
-    """Wishes about the host."""
-
-    force_host: Host | None = Field(default=None, description="this host and no other")
-    ignore_hosts: tuple[Host, ...] = Field(default=(), strict=False)
 
 
 class BootRequest(Entry):
@@ -83,9 +39,10 @@ class BootRequest(Entry):
     key_name: Name | None = None
     key_names: tuple[Name, ...] = Field(default=(), strict=False, max_length=32)
     project: Name = DEFAULT_PROJECT
-    availability_zone: Name | None = None
+    availability_zone: Zone | None = Field(default=None, description="a zone; ZONE:HOST or :HOST forces that host")
     group: Group | None = Field(default=None, description="a group, or the name of one that exists")
     hints: Hints = Hints()
+    profile: Name | None = Field(default=None, description="a placement profile of catalog/placement.yml")
     user_data: str | None = Field(default=None, description="handed to cloud-init as it is; at most 65535 bytes")
     metadata: Pairs = Field(default={}, max_length=128)
     on_host_boot: OnHostBoot | None = Field(default=None, strict=False, description="default: the flavor's")
@@ -120,6 +77,15 @@ class BootRequest(Entry):
     def _group_of_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @field_validator("hints")
+    @classmethod
+    def _check_forced(cls, hints: Hints, info: ValidationInfo) -> Hints:
+        forced = (info.data.get("availability_zone") or "").partition(":")[2]
+        asked = (hints.force_host, hints.force_node, hints.destination)
+        if forced and any(host not in (None, forced) for host in asked):
+            raise ValueError(f"no other host than {forced}, which availability_zone forces")
+        return hints
+
     @field_validator("user_data")
     @classmethod
     def _check_user_data(cls, text: str | None) -> str | None:
@@ -131,6 +97,16 @@ class BootRequest(Entry):
     def least(self) -> int:
         """Returns how many guests have to fit."""
         return self.min_count or (1 if self.partial else self.count)
+
+    @property
+    def zone(self) -> str | None:
+        """Returns the availability zone asked for, without a host."""
+        return (self.availability_zone or "").partition(":")[0] or None
+
+    @property
+    def forced_host(self) -> str | None:
+        """Returns the host that is forced, by the availability zone or a hint."""
+        return (self.availability_zone or "").partition(":")[2] or self.hints.forced
 
     @property
     def all_key_names(self) -> tuple[str, ...]:
@@ -225,6 +201,7 @@ def request_digest(resolved: ResolvedRequest) -> str:
         "user_data": request.user_data,
         "metadata": request.metadata,
         "on_host_boot": resolved.on_host_boot,
+        **({"profile": request.profile} if request.profile else {}),
     }
     text = json.dumps(decided, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

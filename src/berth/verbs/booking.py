@@ -79,7 +79,8 @@ def choose(call: Call, ledger: Ledger, wanted: Wanted, identified: list[Identity
     quota.check(limits, wanted.project, used, guests[:count])
     if not count:
         return Choice((), None, None)
-    decision, fleet = placing.decide(ledger, call.cloud, requests[:count], now_s=call.now_s)
+    profile = wanted.resolved.request.profile
+    decision, fleet = placing.decide(ledger, call.cloud, requests[:count], now_s=call.now_s, profile=profile)
     if decision.failure is not None:
         # The guests of one request are alike: those before the first that found no host fit together.
         count = decision.failure.index
@@ -87,10 +88,12 @@ def choose(call: Call, ledger: Ledger, wanted: Wanted, identified: list[Identity
             raise decision.error()
         if not count:
             return Choice((), None, None)
-        decision, fleet = placing.decide(ledger, call.cloud, requests[:count], now_s=call.now_s, fleet=fleet)
+        decision, fleet = placing.decide(
+            ledger, call.cloud, requests[:count], now_s=call.now_s, profile=profile, fleet=fleet
+        )
     if not decision.ok:
         raise decision.error()
-    return Choice(guests[:count], decision, fleet)
+    return Choice(placing.pinned(guests[:count], decision.placements), decision, fleet)
 
 
 def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried: tuple[str, ...] = ()) -> None:
@@ -99,12 +102,16 @@ def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried:
     for attempt in range(1, CLAIM_ATTEMPTS + 1):
         first = placement_requests(ledger, wanted, [(row.uuid, row.name)])[0]
         request = replace(first, ignore_hosts=(*first.ignore_hosts, *tried))
-        decision, fleet = placing.decide(ledger, call.cloud, [request], now_s=call.now_s)
+        decision, fleet = placing.decide(
+            ledger, call.cloud, [request], now_s=call.now_s, profile=wanted.request.profile
+        )
         if not decision.ok:
             raise decision.error()
-        claim = placing.claims_of(decision, fleet, forwarded_ports(wanted.networks))[0]
+        placement = decision.placements[0]
+        # Before the claim: until then the guest has no host, and its pins count nowhere.
+        ledger.store_plans({row.uuid: placing.with_pins(row.plan, placement)})
         try:
-            ledger.move_claim(action_id, claim)
+            ledger.move_claim(action_id, placing.claim_on(placement, fleet, ports=forwarded_ports(wanted.networks)))
             return
         except ClaimRefused:
             if attempt == CLAIM_ATTEMPTS:

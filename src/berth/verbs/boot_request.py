@@ -17,6 +17,7 @@ from berth.spec.load import load_catalog
 from berth.spec.request import ResolvedRequest, guest_names, parse_boot_request, request_digest, resolve
 from berth.units import bytes_to_gib_ceil
 from berth.verbs import placing
+from berth.verbs.boot_hints import placement_hints
 from berth.verbs.guest_plan import wants_address
 
 # A guest to make: its UUID and its name.
@@ -101,7 +102,10 @@ def _why_taken(row: GuestRow, digest: str) -> str:
 
 
 def placement_requests(ledger: Ledger, wanted: ResolvedRequest, guests: Sequence[Identity]) -> list[GuestRequest]:
-    """Returns one request per guest as placement takes it."""
+    """Returns one request per guest as placement takes it.
+
+    Raises NotFound for every host and guest that the hints name and nothing has, InvalidInput for other mistakes.
+    """
     request, flavor = wanted.request, wanted.flavor
     common = GuestRequest(
         uuid="",
@@ -114,10 +118,12 @@ def placement_requests(ledger: Ledger, wanted: ResolvedRequest, guests: Sequence
         image=wanted.image.name,
         image_properties=wanted.properties,
         extra_specs=flavor.extra_specs,
-        availability_zone=request.availability_zone,
+        availability_zone=request.zone,
         group=_placement_group(ledger, wanted),
-        destination=request.hints.force_host,
+        force_host=request.forced_host,
+        destination=request.hints.destination,
         ignore_hosts=request.hints.ignore_hosts,
+        hints=placement_hints(ledger, request),
     )
     return [replace(common, uuid=uuid, name=name) for uuid, name in guests]
 
@@ -158,4 +164,5 @@ def _placement_group(ledger: Ledger, wanted: ResolvedRequest) -> ServerGroup | N
     except NotFound:
         if group.policy is None:
             raise
-        return ServerGroup(group.name, Policy(group.policy.value), {}, group.max_server_per_host or 1)
+        name = placing.group_key(wanted.request.project, group.name)
+        return ServerGroup(name, Policy(group.policy.value), {}, group.max_server_per_host or 1)

@@ -16,13 +16,12 @@ from berth.spec.catalog import Catalog
 from berth.spec.load import load_catalog
 from berth.verbs import placing
 from berth.verbs.booking import claim_host
+from berth.verbs.boot_request import resolve_request
 from berth.verbs.boot_verdict import IMAGE_RESULT, Fate, Verdict, judge
 from berth.verbs.call import Call
 from berth.verbs.group_rules import group_rules
 from berth.verbs.guest_plan import HostPaths, plan_on_host
-
-# A guest tries this many hosts in one run, its first one included; guest_boot.yml has as many rounds.
-MAX_ATTEMPTS = 3
+from berth.verbs.placement_profiles import MAX_ATTEMPTS
 
 # Host -> what it has to do.
 Work = dict[str, dict[str, Any]]
@@ -238,13 +237,20 @@ def _move(ledger: Ledger, call: Call, row: GuestRow) -> bool:
         if step.guest_uuid == row.uuid and step.host and step.outcome is StepOutcome.FAILED
     }
     told = "; ".join(f"{host}: {error}" for host, error in tries.items())
-    if len(tries) >= MAX_ATTEMPTS:
-        _give_up(ledger, row, f"{len(tries)} hosts were tried: {told}")
-        return False
-    ledger.release_claims([row.uuid])
     try:
-        claim_host(ledger, call, call.action_id, row, tuple(tries))
+        if len(tries) < _most_tries(ledger, call):
+            ledger.release_claims([row.uuid])
+            claim_host(ledger, call, call.action_id, row, tuple(tries))
+            return True
+        fault = f"{len(tries)} hosts were tried: {told}"
     except BerthError as error:
-        _give_up(ledger, row, f"{told}; no other host: {error.message}")
-        return False
-    return True
+        fault = f"{told}; no other host: {'; '.join((error.message, *error.details))}"
+    _give_up(ledger, row, fault)
+    return False
+
+
+def _most_tries(ledger: Ledger, call: Call) -> int:
+    """Returns how many hosts a guest of this boot may try, as its placement profile says."""
+    request = resolve_request(call.cloud, ledger.action(call.action_id).request).request
+    profile = placing.choose_profile(call.cloud, request.profile, request.project)
+    return min(profile.max_attempts, MAX_ATTEMPTS)

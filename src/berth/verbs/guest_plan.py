@@ -76,6 +76,7 @@ def new_guest(wanted: ResolvedRequest, uuid: str, name: str, context: BootContex
         "firmware": flavor.firmware.value,
         "architecture": image.architecture.value,
         "properties": wanted.properties,
+        "extra_specs": dict(flavor.extra_specs),
         "login_user": image.login_user,
         "public_keys": [key.public_key for key in wanted.keys],
         "user_data": request.user_data,

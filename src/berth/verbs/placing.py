@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from berth.cloud import Cloud
-from berth.ledger.rows import Claim, GuestRow, HostRow, Resources
+from berth.ledger.build_failures import score_now
+from berth.ledger.rows import Claim, ClaimRow, GuestRow, HostRow, NewGuest, Resources
 from berth.ledger.store import Ledger
 from berth.placement import (
+    NO_PINS,
     Aggregate,
     Decision,
     GuestOnHost,
@@ -18,21 +20,30 @@ from berth.placement import (
     Host,
     HostStatus,
     HostUsage,
+    Pins,
+    Placement,
     Policy,
     Profile,
     ServerGroup,
     build_fleet,
+    check_hints,
     host_from_facts,
     place,
 )
+from berth.spec.catalog import DEFAULT_PROJECT
+from berth.verbs.placement_profiles import read_profiles
 
 
 @dataclass(frozen=True)
 class FleetNow:
-    """The fleet as the ledger has it: hosts for placement, and the rows behind them, by name."""
+    """The fleet as the ledger has it: hosts for placement, and the rows behind them, by name.
+
+    `unbooked` is, by host, what its guests' domains have and their claims do not book: pinned CPUs, for one.
+    """
 
     hosts: tuple[Host, ...]
     rows: Mapping[str, HostRow]
+    unbooked: Mapping[str, Resources] = field(default_factory=dict)
 
     def limits(self, name: str) -> Resources:
         """Returns what the ledger's guests may use on a host in all: its limits less what strangers use there."""
@@ -46,26 +57,57 @@ class FleetNow:
     def host_limits(self, name: str) -> dict[str, int]:
         """Returns what all domains of a host may use, whoever made them: what the host itself checks."""
         host = next(host for host in self.hosts if host.name == name)
-        limits = host.limits
-        return {"vcpus": limits.vcpus, "memory_mib": limits.memory_mib, "disk_mib": limits.disk_mib}
+        limits, more = host.limits, self.unbooked.get(name, Resources())
+        return {
+            "vcpus": limits.vcpus + more.vcpus,
+            "memory_mib": limits.memory_mib + more.memory_mib,
+            "disk_mib": limits.disk_mib + more.disk_mib,
+        }
 
 
-def read_fleet(ledger: Ledger, cloud: Cloud) -> FleetNow:
-    """Returns the fleet as the ledger has it now."""
+@dataclass(frozen=True)
+class _Known:
+    """What the ledger says that is not a host's own."""
+
+    cloud: str
+    uuids: set[str]
+    aggregates: Mapping[str, dict[str, Any]]
+    claims: Mapping[str, ClaimRow]
+    now_s: float
+
+    def booked(self, guest: GuestRow) -> Resources:
+        """Returns what is booked for a guest: the flavor's amounts, unless its claim is of others."""
+        claim = self.claims.get(guest.uuid)
+        amounts = claim if claim is not None and claim.host == guest.host else guest
+        return Resources(amounts.vcpus, amounts.memory_mib, amounts.disk_mib)
+
+
+def read_fleet(ledger: Ledger, cloud: Cloud, *, now_s: float = 0.0) -> FleetNow:
+    """Returns the fleet as the ledger has it now. Failed builds have faded as of `now_s`."""
     rows = {row.name: row for row in ledger.hosts()}
-    aggregates = ledger.aggregates()
-    ours = ledger.guest_uuids()
-    by_host: dict[str, list[GuestRow]] = {}
+    by_host: dict[str, list[GuestRow]] = {name: [] for name in rows}
+    special = []
     for guest in ledger.guests():
-        if guest.host:
-            by_host.setdefault(guest.host, []).append(guest)
-    hosts = tuple(_host(row, by_host.get(row.name, []), aggregates, (cloud.name, ours)) for row in rows.values())
-    return FleetNow(hosts, rows)
+        by_host.setdefault(guest.host or "", []).append(guest)
+        if guest.plan.get("extra_specs") or guest.plan.get("properties"):
+            special.append(guest.uuid)
+    claims = {claim.guest_uuid: claim for claim in ledger.claims_of(special)} if special else {}
+    known = _Known(cloud.name, ledger.guest_uuids(), ledger.aggregates(), claims, now_s)
+    hosts = tuple(_host(row, by_host[row.name], known) for row in rows.values())
+    unbooked = {name: _unbooked(guests, known) for name, guests in by_host.items() if name in rows}
+    return FleetNow(hosts, rows, unbooked)
 
 
-def _host(
-    row: HostRow, guests: Sequence[GuestRow], aggregates: Mapping[str, dict[str, Any]], known: tuple[str, set[str]]
-) -> Host:
+def _unbooked(guests: Sequence[GuestRow], known: _Known) -> Resources:
+    pairs = [(guest, known.booked(guest)) for guest in guests]
+    return Resources(
+        sum(guest.vcpus - booked.vcpus for guest, booked in pairs),
+        sum(guest.memory_mib - booked.memory_mib for guest, booked in pairs),
+        sum(guest.disk_mib - booked.disk_mib for guest, booked in pairs),
+    )
+
+
+def _host(row: HostRow, guests: Sequence[GuestRow], known: _Known) -> Host:
     status = HostStatus(
         enabled=row.enabled and row.in_inventory,
         disabled_reason=row.disabled_reason if row.in_inventory else "it is not in the inventory any more",
@@ -74,15 +116,16 @@ def _host(
         quarantined=row.quarantine,
     )
     usage = HostUsage(
-        guests=tuple(_guest_on_host(guest) for guest in guests),
+        guests=tuple(_guest_on_host(guest, known.booked(guest)) for guest in guests),
         num_io_ops=sum(guest.task_state is not None for guest in guests),
+        failed_builds=score_now(row.failure_score, row.failure_at, known.now_s),
     )
     mine = [
         Aggregate(name, {str(key): str(value) for key, value in data.items()})
-        for name, data in aggregates.items()
+        for name, data in known.aggregates.items()
         if name in row.groups
     ]
-    facts = _facts_with_strangers(row.facts, *known) if row.facts else None
+    facts = _facts_with_strangers(row.facts, known.cloud, known.uuids) if row.facts else None
     return host_from_facts(row.name, facts, variables=row.variables, aggregates=mine, usage=usage, status=status)
 
 
@@ -101,49 +144,87 @@ def _facts_with_strangers(facts: Mapping[str, Any], cloud: str, ours: set[str]) 
     return {**facts, "domains": domains}
 
 
-def _guest_on_host(row: GuestRow) -> GuestOnHost:
+def _guest_on_host(row: GuestRow, booked: Resources) -> GuestOnHost:
     return GuestOnHost(
         uuid=row.uuid,
         name=row.name,
         project=row.project,
         flavor=row.flavor,
         image=row.image,
-        group=row.server_group,
+        group=group_key(row.project, row.server_group) if row.server_group else None,
         state=row.vm_state.value,
-        vcpus=row.vcpus,
-        memory_mib=row.memory_mib,
-        disk_mib=row.disk_mib,
+        vcpus=booked.vcpus,
+        memory_mib=booked.memory_mib,
+        disk_mib=booked.disk_mib,
         image_properties=row.plan.get("properties") or {},
+        pins=Pins.from_dict(row.plan.get("pins")),
     )
 
 
 def decide(
-    ledger: Ledger, cloud: Cloud, requests: Sequence[GuestRequest], *, now_s: float, fleet: FleetNow | None = None
+    ledger: Ledger,
+    cloud: Cloud,
+    requests: Sequence[GuestRequest],
+    *,
+    now_s: float,
+    profile: str | None = None,
+    fleet: FleetNow | None = None,
 ) -> tuple[Decision, FleetNow]:
-    """Returns where the guests go, and the fleet that was looked at."""
-    fleet = fleet or read_fleet(ledger, cloud)
-    profile = Profile().with_options(facts_max_age_s=float(cloud.settings.facts_max_age_s))
-    return place(build_fleet(fleet.hosts), requests, profile, now_s=now_s), fleet
+    """Returns where the guests of one project go, and the fleet that was looked at.
+
+    `profile` is the placement profile that the request names. Raises InvalidInput with every mistake in the cloud's
+    profiles or the requests, NotFound for a profile there is not.
+    """
+    chosen = choose_profile(cloud, profile, requests[0].project)
+    check_hints(requests, chosen)
+    fleet = fleet or read_fleet(ledger, cloud, now_s=now_s)
+    return place(build_fleet(fleet.hosts), requests, chosen, now_s=now_s), fleet
+
+
+def choose_profile(cloud: Cloud, name: str | None, project: str) -> Profile:
+    """Returns the profile of that name, else the project's, else the cloud's default. Raises InvalidInput, NotFound."""
+    return read_profiles(cloud).choose(name=name, project=project)
 
 
 def claims_of(decision: Decision, fleet: FleetNow, ports: int) -> tuple[Claim, ...]:
     """Returns the claims to book for a decision that is ok."""
-    return tuple(claim_on(placement.request, placement.host, fleet, ports=ports) for placement in decision.placements)
+    return tuple(claim_on(placement, fleet, ports=ports) for placement in decision.placements)
 
 
-def claim_on(request: GuestRequest, host: str, fleet: FleetNow, *, ports: int) -> Claim:
-    """Returns one guest's claim on one host."""
-    needs = request.needs
+def claim_on(placement: Placement, fleet: FleetNow, *, ports: int) -> Claim:
+    """Returns one guest's claim on its host.
+
+    It holds only while the host's claims are those that were looked at: then what the filters saw of them is true,
+    pinned CPUs, pages and devices too.
+    """
+    needs, host = placement.request.needs, placement.host
     resources = Resources(needs.vcpus, needs.memory_mib, needs.disk_mib)
     generation = fleet.rows[host].generation
-    return Claim(request.uuid, host, resources, fleet.limits(host), ports=ports, generation=generation)
+    return Claim(placement.request.uuid, host, resources, fleet.limits(host), ports=ports, generation=generation)
+
+
+def with_pins(plan: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
+    """Returns the guest plan with what the guest is pinned to on the host it was placed on."""
+    pins = placement.pins
+    return {**plan, "pins": None if pins == NO_PINS else pins.to_dict()}
+
+
+def pinned(guests: Sequence[NewGuest], placements: Sequence[Placement]) -> tuple[NewGuest, ...]:
+    """Returns the guests to record, each with the pins of its placement in its plan."""
+    by_uuid = {placement.request.uuid: placement for placement in placements}
+    return tuple(replace(guest, plan=with_pins(guest.plan, by_uuid[guest.uuid])) for guest in guests)
+
+
+def group_key(project: str, name: str) -> str:
+    """Returns a server group's name among those of all projects."""
+    return name if project == DEFAULT_PROJECT else f"{project}/{name}"
 
 
 def server_group(ledger: Ledger, project: str, name: str) -> ServerGroup:
     """Returns a group of the ledger as placement takes it."""
     row = ledger.group(project, name)
     members = {member.guest_uuid: member.host for member in ledger.group_members(project, name)}
-    return ServerGroup(name, Policy(row.policy.value), members, row.max_server_per_host)
+    return ServerGroup(group_key(project, name), Policy(row.policy.value), members, row.max_server_per_host)
 
 
 def foreign_macs(fleet: FleetNow) -> frozenset[str]:

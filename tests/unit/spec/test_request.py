@@ -131,11 +131,70 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"hints": {"force_host": "a b"}},
         ["request: hints.force_host: found 'a b', allowed: the name of a host of the inventory"],
     ),
+    "hints, every one": (
+        {
+            "availability_zone": "a:",
+            "profile": "a b",
+            "hints": {
+                "force_host": "h1",
+                "force_node": "h2",
+                "destination": "h3",
+                "different_host": ["web", "W"],
+                "build_near_host_ip": "10.0.0",
+                "query": '["=", 1',
+            },
+        },
+        [
+            "request: availability_zone: found 'a:', allowed: a zone, ZONE:HOST or :HOST",
+            "request: hints.force_node: found 'h2', allowed: h1 or nothing, because that host is forced",
+            "request: hints.destination: found 'h3', allowed: h1 or nothing, because that host is forced",
+            "request: hints.different_host[1]: found 'W', allowed: the name or the UUID of a guest",
+            "request: hints.build_near_host_ip: found '10.0.0', allowed: an IP address",
+            "request: hints.query: found '[\"=\", 1', allowed: a JSON list such as "
+            '[">=", "$free_ram_mb", 1024]; no JSON list: Expecting \',\' delimiter: line 1 column 8 (char 7)',
+            "request: profile: found 'a b', allowed: 1 to 63 of letters, digits, dot, dash and underscore, "
+            "not beginning with a dot or a dash",
+        ],
+    ),
+    "cidr": (
+        {"hints": {"build_near_host_ip": "10.0.0.1", "cidr": "/33"}},
+        ["request: hints.cidr: found '/33', allowed: a prefix length from /0 to /32"],
+    ),
+    "cidr without an address": (
+        {"hints": {"cidr": "/24"}},
+        ["request: hints.cidr: found '/24', allowed: nothing here without build_near_host_ip"],
+    ),
+    "another host than the zone's": (
+        {"availability_zone": "a:h1", "hints": {"destination": "h2"}},
+        ["request: hints: found destination: h2, allowed: no other host than h1, which availability_zone forces"],
+    ),
+    "query operators": (
+        {"hints": {"query": ["near", ["=", {}]]}},
+        [
+            "request: hints.query: found near, ['=', {}], allowed: a JSON list such as "
+            '[">=", "$free_ram_mb", 1024]; unknown operator \'near\'; known: = < > <= >= in not or and; '
+            "a map is no operand: {}"
+        ],
+    ),
     "control character": (
         {"metadata": {"a": "b\x00"}},
         ["request: metadata.a: found 'b\\x00', allowed: text of printable characters on one line"],
     ),
 }
+
+
+def test_a_deep_query_is_refused() -> None:
+    query: list[Any] = []
+    for _ in range(40):
+        query = ["not", query, ["="]]
+    assert "more than 32 levels deep" in mistakes(hints={"query": query})[0]
+
+
+def test_hosts_are_forced_by_zone_or_hint() -> None:
+    assert (request(availability_zone="a:h1").zone, request(availability_zone="a:h1").forced_host) == ("a", "h1")
+    assert (request(availability_zone=":h1").zone, request(availability_zone="a").forced_host) == (None, None)
+    assert request(hints={"force_node": "h2", "destination": "h2"}).forced_host == "h2"
+    assert request(hints={"same_host": "web", "query": '["=", "$host", "h1"]'}).hints.query == ["=", "$host", "h1"]
 
 
 @pytest.mark.parametrize(("given", "expected"), BAD.values(), ids=BAD)
@@ -266,6 +325,9 @@ OTHER: list[dict[str, Any]] = [
     {"group": "g"},
     {"group": {"name": "g", "policy": "affinity"}},
     {"hints": {"force_host": "h1"}},
+    {"hints": {"destination": "h1"}},
+    {"hints": {"query": ["=", "$host", "h1"]}},
+    {"profile": "pack"},
     {"user_data": "#cloud-config"},
     {"metadata": {"a": "b"}},
     {"on_host_boot": "leave"},
