@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from berth.domain.naming import domain_name
+from berth.domain.pins import pin_problems
 from berth.domain.properties import property_problems
 from berth.domain.slirp import MAX_FORWARDED, is_forwarded
 from berth.errors import InvalidInput, Problem
@@ -33,7 +34,15 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 
 def check_plan(plan: Mapping[str, Any]) -> None:
     """Raises InvalidInput with every value of the plan that must not reach a domain or a path on a host."""
-    problems = [*_identity(plan), *_sizes(plan), *_words(plan), *_paths(plan), *_networks(plan.get("networks") or [])]
+    networks = plan.get("networks") or []
+    problems = [
+        *_identity(plan),
+        *_sizes(plan),
+        *_words(plan),
+        *_paths(plan),
+        *_networks(networks),
+        *pin_problems(plan),
+    ]
     if problems:
         raise InvalidInput.from_problems(
             f"guest {plan.get('name')!r}", problems, hint="change the request, the flavor, the image or the network"

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from berth.domain import naming, record, slirp
 from berth.domain.check import check_plan
 from berth.domain.model import ImageOnHost
+from berth.domain.pins import pinned
 from berth.domain.properties import Devices, devices_of
 from berth.errors import BerthError
 from berth.units import bytes_to_gib_ceil
@@ -59,6 +60,7 @@ def template_values(
         "plan": plan,
         "domain_type": domain_type,
         "devices": devices,
+        "pinned": pinned(plan),
         "disks": [
             {**disk, "target": _target(devices, index), "boot_order": index + 1} for index, disk in enumerate(disks)
         ],

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -63,14 +63,3 @@ def _cpus_of(part: str, text: str) -> Iterator[int]:
     if not (low.isdecimal() and high.isdecimal()) or int(high) < int(low) or int(high) > 65535:
         raise ValueError(f"{text!r} is no list of CPUs such as 0-3,^2,8: {part!r}")
     yield from range(int(low), int(high) + 1)
-
-
-def format_cpus(cpus: Iterable[int]) -> str:
-    """Returns the CPUs as a list with ranges, "0-3,8"."""
-    runs: list[list[int]] = []
-    for cpu in sorted(cpus):
-        if runs and cpu == runs[-1][-1] + 1:
-            runs[-1].append(cpu)
-        else:
-            runs.append([cpu])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from berth.placement.devices import NumaCell, PagePool, PciDevice, format_cpus, parse_cpus
+from berth.placement.devices import NumaCell, PagePool, PciDevice, parse_cpus
 from berth.placement.documents import (
     AMOUNT,
     ANY_MAP,
@@ -37,6 +37,7 @@ from berth.placement.naming import did_you_mean
 from berth.placement.pinning import NO_PINS, Pins
 from berth.placement.profiles import Profiles, parse_profiles
 from berth.placement.registry import BUILT_IN, Registry
+from berth.units import format_cpus
 
 _PAGES = record({"size_kib": COUNT, "total": WHOLE, "reserved": WHOLE}, "size_kib", "total")
 _CELL = record(

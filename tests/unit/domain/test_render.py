@@ -159,6 +159,42 @@ def test_bad_plans_are_refused(plain, differs, where):
     assert where in [problem["where"] for problem in caught.value.data["problems"]]
 
 
+CELL = {
+    "guest_cell": 0, "host_cell": 0, "memory_mib": 512, "guest_cpus": [0], "cpus": {"0": 4}, "cpuset": [],
+    "page_size_kib": 4, "blocked": [],
+}  # fmt: skip
+BAD_PINS = {
+    "no map": ([1], "pins"),
+    "pci address with markup": ({"pci_addresses": ["0000:3b:00.0'/>"]}, "pins.pci_addresses"),
+    "pci address that is none": ({"pci_addresses": [3]}, "pins.pci_addresses"),
+    "emulator": ({"emulator_cpus": ["0-3"]}, "pins.emulator_cpus"),
+    "cell": ({"cells": ["0"]}, "pins.cells[0]"),
+    "cpu as text": ({"cells": [{**CELL, "cpus": {"0": "4"}}]}, "pins.cells[0].cpus"),
+    "cpu that is none": ({"cells": [{**CELL, "cpus": {"0": -1}}]}, "pins.cells[0].cpus"),
+    "nowhere to run": ({"cells": [{**CELL, "cpus": {}}]}, "pins.cells[0].cpuset"),
+    "no guest cpus": ({"cells": [{**CELL, "guest_cpus": []}]}, "pins.cells[0].guest_cpus"),
+    "page size": ({"cells": [{**CELL, "page_size_kib": "2MiB"}]}, "pins.cells[0].page_size_kib"),
+    "host cell": ({"cells": [{**CELL, "host_cell": None}]}, "pins.cells[0].host_cell"),
+    "another guest's cpus": ({"cells": [{**CELL, "guest_cpus": [1], "cpus": {"1": 4}}]}, "pins.cells"),
+    "too little memory": ({"cells": [{**CELL, "memory_mib": 256}]}, "pins.cells"),
+    "out of order": ({"cells": [{**CELL, "guest_cell": 1}]}, "pins.cells"),
+}
+
+
+@pytest.mark.parametrize(("pins", "where"), BAD_PINS.values(), ids=BAD_PINS)
+def test_bad_pins_are_refused(plain, pins, where):
+    with pytest.raises(InvalidInput) as caught:
+        rendered(plain, pins=pins)
+    assert [problem["where"] for problem in caught.value.data["problems"]] == [where]
+
+
+def test_pins_of_nothing_are_a_plain_guest(plain):
+    empty = {"cells": [], "pci_addresses": [], "emulator_cpus": []}
+    trees = [ElementTree.fromstring(rendered(plain, pins=pins)) for pins in (None, empty)]
+    assert len({tuple(element.tag for element in tree.iter()) for tree in trees}) == 1
+    assert trees[1].find("cputune") is None and trees[1].find("devices/hostdev") is None
+
+
 BAD_NETWORKS = {
     "mac of a group": ({"mac": "53:54:00:aa:00:01"}, "mac"),
     "mac with arguments": ({"mac": "52:54:00:aa:00:01,x=y"}, "mac"),

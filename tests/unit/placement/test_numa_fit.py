@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from berth.placement import GuestOnHost, GuestRequest, Host, Options, Pins, Profile, build_fleet, place
-from berth.placement.devices import NumaCell, PagePool, PciDevice, format_cpus, parse_cpus
+from berth.placement.devices import NumaCell, PagePool, PciDevice, parse_cpus
 from berth.placement.pci import PciAlias
 from berth.placement.view import View
+from berth.units import format_cpus
 
 PAIRS = tuple(frozenset((n, n + 1)) for n in range(0, 8, 2))
 CELLS = (
