@@ -12,6 +12,7 @@ import typer
 
 from berth.cli import (
     boot,
+    capacity,
     catalog,
     delete,
     doctor,
@@ -26,6 +27,8 @@ from berth.cli import (
     place,
     power,
     quota,
+    rebalance,
+    simulate,
     ssh,
 )
 from berth.cli.context import CliContext
@@ -53,6 +56,9 @@ app.command("unlock")(lock.unlock)
 app.command("log")(log.log)
 app.command("ssh", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(ssh.ssh)
 app.command("place")(place.place)
+app.command("simulate")(simulate.simulate)
+app.command("capacity")(capacity.capacity)
+app.command("rebalance")(rebalance.rebalance)
 app.command("doctor")(doctor.doctor)
 app.add_typer(host.app, name="host")
 catalog.image_app.command("pull")(image.pull)

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger, warn_of_changed_inventory
-from berth.cli.output import Format, FormatOption, print_item, print_rows
+from berth.cli.output import Format, FormatOption, print_item, print_rows, write_new
 from berth.cli.progress import progress
+from berth.errors import InvalidInput
 
 if TYPE_CHECKING:
     from berth.runner import RunResult
 
-app = typer.Typer(no_args_is_help=True, help="Compute hosts: prepare, refresh, list, enable, disable.")
+app = typer.Typer(no_args_is_help=True, help="Compute hosts: prepare, refresh, list, enable, disable, export.")
 
 Hosts = Annotated[list[str] | None, typer.Argument(help="Hosts or groups of the inventory; all without.")]
 Name = Annotated[str, typer.Argument(help="Name of the host.")]
@@ -72,6 +75,30 @@ def show(ctx: typer.Context, name: Name, fmt: FormatOption = Format.TABLE) -> No
 
     with open_ledger(ctx.obj.cloud) as ledger:
         print_item(host_details(ledger, name), fmt)
+
+
+@app.command("export")
+def export(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write; it must not exist. Standard output without.")
+    ] = None,
+    fmt: FormatOption = Format.YAML,
+) -> None:
+    """Write the live fleet as a file for `berth simulate`: hosts, guests, aggregates, server groups and profiles."""
+    from berth.verbs.fleet_questions import exported_fleet
+
+    context: CliContext = ctx.obj
+    if fmt is Format.TABLE:
+        raise InvalidInput("host export: no table can hold a fleet", hint="--format yaml or --format json")
+    with open_ledger(context.cloud) as ledger:
+        fleet = exported_fleet(ledger, context.cloud, now_s=time.time())
+        warn_of_changed_inventory(context.cloud, ledger)
+    if file is None:
+        print_item(fleet, fmt)
+        return
+    write_new(file, fleet, fmt)
+    typer.echo(f"{file}: written")
 
 
 @app.command("enable")

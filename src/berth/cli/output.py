@@ -8,14 +8,16 @@ control characters escaped: a name from a host or a file cannot drive the termin
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from berth.errors import BerthError
+from berth.errors import BerthError, InvalidInput
 
 GAP = "  "
 
@@ -48,6 +50,22 @@ def print_item(item: Mapping[str, Any], fmt: Format) -> None:
         _print_data(dict(item), fmt)
         return
     _print_cells(["FIELD", "VALUE"], [[key.replace("_", " "), cell(value)] for key, value in item.items()])
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Prints text for people, line by line."""
+    for line in lines:
+        print(printable(line))
+
+
+def write_new(path: Path, data: Mapping[str, Any], fmt: Format) -> None:
+    """Writes data to a new file that its owner alone may read. Raises InvalidInput when it is there already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be made: {error.strerror}", hint="name a new file") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(_data_text(dict(data), fmt).rstrip("\n") + "\n")
 
 
 def fail(error: BerthError, fmt: Format = Format.TABLE) -> NoReturn:

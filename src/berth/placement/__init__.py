@@ -17,6 +17,7 @@ from berth.placement.fleet import Fleet, build_fleet
 from berth.placement.fleet_document import FleetDocument, read_fleet, write_fleet
 from berth.placement.hints import check_hints, zone_and_host
 from berth.placement.model import Aggregate, GuestOnHost, GuestRequest, Host, Needs, Policy, ServerGroup
+from berth.placement.movable import request_for
 from berth.placement.pinning import NO_PINS, CellPins, Pins
 from berth.placement.profile import Options, Profile
 from berth.placement.profiles import Profiles, parse_profiles, plugin_names
@@ -84,6 +85,7 @@ __all__ = [
     "read_fleet",
     "read_requests",
     "rebalance",
+    "request_for",
     "schema",
     "simulate",
     "survival",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from berth.placement.checks import check_requests
 from berth.placement.engine import place_what_fits
 from berth.placement.filters.availability_zone import zones_of
 from berth.placement.filters.base import Reads
@@ -60,15 +61,25 @@ class FlavorCapacity:
             "stranded": [vars(stranded) for stranded in self.stranded],
         }
 
-    def lines(self) -> list[str]:
+    def counts(self, *, hosts: bool = True) -> dict[str, Mapping[str, int]]:
+        """Returns the counts to draw, by what they are of; those of single hosts only if asked for."""
+        found = {"host": self.by_host if hosts else {}, "zone": self.by_zone, "aggregate": self.by_aggregate}
+        return {title: counts for title, counts in found.items() if any(counts.values())}
+
+    def stranded_lines(self) -> list[str]:
+        """Returns a sentence per resource that runs out first."""
+        return [
+            f"{left.resource} runs out first on {left.hosts} hosts; then idle there: "
+            f"{left.vcpus} vCPUs, {left.memory_mib} MiB memory, {left.disk_mib} MiB disk"
+            for left in self.stranded
+        ]
+
+    def lines(self, *, hosts: bool = True) -> list[str]:
         """Returns a bar per host, zone and aggregate, and what is stranded."""
         lines = [f"{self.flavor}: {self.total} more"]
-        for title, counts in (("host", self.by_host), ("zone", self.by_zone), ("aggregate", self.by_aggregate)):
+        for title, counts in self.counts(hosts=hosts).items():
             lines.extend(_bars(title, counts))
-        for left in self.stranded:
-            amounts = f"{left.vcpus} vCPUs, {left.memory_mib} MiB memory, {left.disk_mib} MiB disk"
-            lines.append(f"  {left.resource} runs out first on {left.hosts} hosts; then idle there: {amounts}")
-        return lines
+        return [*lines, *(f"  {line}" for line in self.stranded_lines())]
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,9 @@ def capacity(fleet: Fleet, flavors: Sequence[GuestRequest], profile: Profile, *,
     """Returns how many more of each flavor fit now; a flavor is given as a request that has its name and amounts.
 
     Every filter counts but those on operations in progress, which pass. Each flavor is counted on its own.
+    Raises InvalidInput with every mistake in the flavors.
     """
+    check_requests(fleet, flavors, profile.pipeline.filters)
     return [_of_flavor(fleet, request, profile, now_s) for request in flavors]
 
 
@@ -179,15 +192,25 @@ def _stranded(fleet: Fleet, request: GuestRequest, counts: Integers) -> tuple[St
     return tuple(found)
 
 
-def survival(fleet: Fleet, groups: Mapping[str, ServerGroup], profile: Profile, *, now_s: float) -> list[Survival]:
-    """Returns, for each host, how many of its guests would find another host if it died (N+1), largest guests first."""
+def survival(
+    fleet: Fleet,
+    groups: Mapping[str, ServerGroup],
+    profile: Profile,
+    *,
+    now_s: float,
+    requests: Mapping[str, GuestRequest] | None = None,
+) -> list[Survival]:
+    """Returns, for each host, how many of its guests would find another host if it died (N+1), largest guests first.
+
+    `requests` has, by UUID, what guests ask for where more than their amounts is known.
+    """
     found = []
     for host in fleet.hosts:
         others = build_fleet(other for other in fleet.hosts if other.name != host.name)
         guests = sorted(host.guests, key=lambda guest: (-guest.memory_mib, guest.uuid))
         gone = {guest.uuid for guest in guests}
         left = {name: _without_all(group, gone) for name, group in groups.items()}
-        wanted = [request_for(guest, host, left) for guest in guests]
+        wanted = [request_for(guest, host, left, requests) for guest in guests]
         hosts = place_what_fits(others, wanted, profile, now_s=now_s)
         lost = tuple(request.name for request, name in zip(wanted, hosts, strict=True) if name is None)
         found.append(Survival(host.name, len(wanted), len(wanted) - len(lost), lost))
@@ -200,9 +223,7 @@ def _without_all(group: ServerGroup, gone: set[str]) -> ServerGroup:
 
 
 def _bars(title: str, counts: Mapping[str, int]) -> list[str]:
-    most = max(counts.values(), default=0)
-    if not most:
-        return []
+    most = max(counts.values())
     width = max(len(name) for name in counts)
     return [
         f"  {title} {name:<{width}} {'█' * round(_BAR * count / most):<{_BAR}} {count}"

@@ -4,18 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from berth.placement.filters.availability_zone import zones_of
 from berth.placement.model import GuestOnHost, GuestRequest, Host, ServerGroup
 from berth.units import MIB_PER_GIB
 
 
-def request_for(guest: GuestOnHost, host: Host, groups: Mapping[str, ServerGroup]) -> GuestRequest:
+def request_for(
+    guest: GuestOnHost,
+    host: Host,
+    groups: Mapping[str, ServerGroup],
+    requests: Mapping[str, GuestRequest] | None = None,
+) -> GuestRequest:
     """Returns a request for a guest that runs, its group without itself.
 
     It stays in its host's availability zone. What is booked is asked for; a flavor's extra specs are not known
-    here, so a caller who has them hands in a request of its own.
+    here, so a caller who has them hands in a request of its own in `requests`, by UUID.
     """
+    known = (requests or {}).get(guest.uuid)
+    if known is not None:
+        group = without(groups.get(guest.group or ""), guest.uuid) if guest.group else known.group
+        return replace(known, group=group)
     zones = sorted(zones_of(host))
     return GuestRequest(
         uuid=guest.uuid,

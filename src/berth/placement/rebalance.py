@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from berth.placement.fleet import Fleet, build_fleet
 from berth.placement.model import GuestOnHost, GuestRequest, Host, ServerGroup
-from berth.placement.movable import request_for, without
+from berth.placement.movable import request_for
 from berth.placement.pinning import NO_PINS
 from berth.placement.profile import Profile
 from berth.placement.shapes import Shape
@@ -157,9 +157,8 @@ def _destinations(
     state: _State, guest: GuestOnHost, source: int, profile: Profile, now_s: float
 ) -> npt.NDArray[np.intp]:
     host = state.fleet.hosts[source]
-    request = state.requests.get(guest.uuid) or request_for(guest, host, state.groups)
-    group = without(state.groups.get(guest.group or ""), guest.uuid) if guest.group else request.group
-    request = replace(request, group=group, ignore_hosts=(*request.ignore_hosts, host.name))
+    request = request_for(guest, host, state.groups, state.requests)
+    request = replace(request, ignore_hosts=(*request.ignore_hosts, host.name))
     pipeline = replace(profile.pipeline, weighers=())
     return Shape(View(state.fleet, now_s), request, pipeline).scores.rows
 

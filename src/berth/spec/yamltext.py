@@ -19,9 +19,20 @@ from berth.errors import Problem
 
 Path = tuple[str | int, ...]
 
-MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
-MAX_VALUES = 100_000
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How large a file may be, and how many values it may hold, aliases followed."""
+
+    bytes: int
+    values: int
+
+
+# What a person writes, and what `berth host export` writes of a large fleet.
+WRITTEN = Bounds(1024 * 1024, 100_000)
+EXPORTED = Bounds(256 * 1024 * 1024, 20_000_000)
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -64,17 +75,17 @@ def path_text(path: Path) -> str:
     return text
 
 
-def parse(data: bytes, name: str) -> tuple[Document, list[Problem]]:
+def parse(data: bytes, name: str, bounds: Bounds = WRITTEN) -> tuple[Document, list[Problem]]:
     """Returns the document in `data` and every mistake of its YAML; with a mistake, parts are left out.
 
     `name` is what the file is called in the mistakes. Never raises for what is in the file.
     """
     document = Document(name)
     try:
-        node = _compose(data, name)
+        node = _compose(data, name, bounds)
     except _Unreadable as unreadable:
         return document, [unreadable.problem]
-    builder = _Builder(document)
+    builder = _Builder(document, bounds)
     if node is not None:
         try:
             document.lines[()] = node.start_mark.line + 1
@@ -90,9 +101,9 @@ class _Unreadable(Exception):
         self.problem = Problem(where, message)
 
 
-def _compose(data: bytes, name: str) -> Any:
-    if len(data) > MAX_BYTES:
-        raise _Unreadable(name, f"found {len(data)} bytes, allowed: at most {MAX_BYTES}")
+def _compose(data: bytes, name: str, bounds: Bounds) -> Any:
+    if len(data) > bounds.bytes:
+        raise _Unreadable(name, f"found {len(data)} bytes, allowed: at most {bounds.bytes}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -136,16 +147,17 @@ def _syntax_mistake(text: str, name: str, error: yaml.YAMLError) -> tuple[str, s
 class _Builder:
     """Builds plain values out of YAML nodes; aliases are followed, and counted each time."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, bounds: Bounds) -> None:
         self.document = document
+        self.bounds = bounds
         self.problems: list[Problem] = []
         self.values = 0
         self.open: set[int] = set()
 
     def build(self, node: Any, path: Path) -> Any:
         self.values += 1
-        if self.values > MAX_VALUES:
-            raise _Unreadable(self.document.name, f"found more than {MAX_VALUES} values, aliases followed")
+        if self.values > self.bounds.values:
+            raise _Unreadable(self.document.name, f"found more than {self.bounds.values} values, aliases followed")
         if len(path) > MAX_DEPTH or id(node) in self.open:
             raise _Unreadable(self.document.where(path), "found an alias that holds itself or nests too deep")
         self.open.add(id(node))

@@ -152,7 +152,7 @@ def _guest_on_host(row: GuestRow, booked: Resources) -> GuestOnHost:
         flavor=row.flavor,
         image=row.image,
         group=group_key(row.project, row.server_group) if row.server_group else None,
-        state=row.vm_state.value,
+        state=row.power_state.value if row.task_state is None else row.task_state.value,
         vcpus=booked.vcpus,
         memory_mib=booked.memory_mib,
         disk_mib=booked.disk_mib,

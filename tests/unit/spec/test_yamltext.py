@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth.spec.yamltext import MAX_BYTES, MAX_DEPTH, parse
+from berth.spec.yamltext import MAX_DEPTH, WRITTEN, parse
 
 
 def value_of(text: str) -> Any:
@@ -110,7 +110,7 @@ def test_mistakes(data: str | bytes, expected: list[str]) -> None:
         pytest.param("a: \x07", "f.yml: found a character that YAML does not allow", id="control character"),
         pytest.param("[" * 100_000, f"f.yml:1: found more than {MAX_DEPTH} levels", id="bomb of brackets"),
         pytest.param("- " * 50_000, f"f.yml:1: found more than {MAX_DEPTH} levels", id="bomb of dashes"),
-        pytest.param("a: " + "x" * MAX_BYTES, "bytes, allowed: at most 1048576", id="large file"),
+        pytest.param("a: " + "x" * WRITTEN.bytes, "bytes, allowed: at most 1048576", id="large file"),
         pytest.param(
             "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
             + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)),

@@ -18,6 +18,7 @@ from berth.ledger import Ledger
 from berth.ledger.rows import HostUpdate
 from berth.ledger.store_hosts import Refresh
 from berth.verbs import boot, placing
+from berth.verbs.fleet_questions import capacity_now
 
 _FLOW = runpy.run_path(str(Path(__file__).with_name("test_boot_flow.py")))
 cloud = _FLOW["cloud"]
@@ -177,3 +178,13 @@ def test_a_claim_with_pins_is_for_the_generation_that_was_looked_at(numa_cloud: 
 def test_guests_that_ask_for_no_pins_have_none(numa_cloud: Cloud) -> None:
     _host, plan = begun_plan(boot.begin(call(numa_cloud, request=request("a", "small"))))
     assert plan["pins"] is None and tree(plan).find("cputune") is None
+
+
+def test_capacity_and_survival_count_pinned_cpus(numa_cloud: Cloud) -> None:
+    now_s = call(numa_cloud).now_s
+    with Ledger.open(numa_cloud.ledger_url) as ledger:
+        (empty,) = capacity_now(ledger, numa_cloud, ["pinned"], now_s=now_s, project="default").flavors
+        booted(numa_cloud, request("a", count=4))
+        full = capacity_now(ledger, numa_cloud, ["pinned", "gpu"], now_s=now_s, project="default")
+    assert [empty.total, *(flavor.total for flavor in full.flavors)] == [4, 0, 2]
+    assert [(host.guests, host.restarted) for host in full.survival] == [(2, 0), (2, 0)]
