@@ -250,7 +250,7 @@ def build_fleet(hosts: Iterable[Host]) -> Fleet:
     of 0 or more, whose ratios are not finite numbers above 0, or whose aggregates contradict each other.
     """
     ordered = tuple(sorted(hosts, key=lambda host: host.name))
-    checks = (_name_problems, _number_problems, _failure_problems, _aggregate_problems)
+    checks = (_name_problems, _number_problems, _measure_problems, _aggregate_problems)
     problems = [problem for check in checks for problem in check(ordered)]
     if problems:
         raise InvalidInput.from_problems("fleet", problems, hint="mend the hosts' facts or variables")
@@ -287,11 +287,18 @@ def _number_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
             yield Problem(f"host {host.name}", f"facts_at: found {at!r}, allowed: a time in seconds, or null")
 
 
-def _failure_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
+def _measure_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
     for host in hosts:
         failed = host.failed_builds
-        if type(failed) not in (int, float) or not 0 <= failed < float("inf"):
+        if not _is_finite(failed) or failed < 0:
             yield Problem(f"host {host.name}", f"failed_builds: found {failed!r}, allowed: a finite number, 0 or more")
+        for name, number in host.metrics.items():
+            if not _is_finite(number):
+                yield Problem(f"host {host.name}", f"metrics.{name}: found {number!r}, allowed: a finite number")
+
+
+def _is_finite(number: Any) -> bool:
+    return type(number) in (int, float) and -float("inf") < number < float("inf")
 
 
 def _aggregate_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:

@@ -8,9 +8,12 @@ no weigher runs and the score is 0. Source: nova/weights.py of release 34.0.0.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from berth.errors import InvalidInput
 from berth.placement.aggregates import aggregate_numbers
 from berth.placement.filters.base import Reads
 from berth.placement.fleet import ALL, Floats, Mask
@@ -42,10 +45,14 @@ class WeighedColumn:
 
     def _bounds(self) -> tuple[float, float]:
         weigher = self.weigher
-        return (
-            float(self.raw.min() if weigher.minval is None else weigher.minval),
-            float(self.raw.max() if weigher.maxval is None else weigher.maxval),
-        )
+        lo = float(self.raw.min() if weigher.minval is None else weigher.minval)
+        hi = float(self.raw.max() if weigher.maxval is None else weigher.maxval)
+        if not (math.isfinite(lo) and math.isfinite(hi)):  # then no host would be better than another
+            raise InvalidInput(
+                f"weigher {weigher.name}: found {lo} to {hi} over the hosts, allowed: finite numbers",
+                hint="mend the plug-in, or leave it out of the profile",
+            )
+        return lo, hi
 
     @property
     def normalised(self) -> Floats:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from berth.errors import InvalidInput
 from berth.placement import (
     Aggregate,
     GuestOnHost,
@@ -146,3 +147,17 @@ def test_nearest_miss_by_filter():
 def test_the_error_carries_the_hint():
     decision = place(build_fleet([HOST]), [replace(SMALL, memory_mib=8193)], Profile(), now_s=0.0)
     assert decision.error().hint == "would fit with 1 MiB memory more on c1"
+
+
+BAD_FLAVORS = {
+    "operator": ({"extra_specs": {"capabilities:vcpus_total": ">= many"}}, "needs a number"),
+    "pinning": ({"extra_specs": {"hw:cpu_policy": "pinned"}}, "allowed: shared, dedicated, mixed"),
+    "amount": ({"memory_mib": -1}, "memory_mib: found -1"),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), BAD_FLAVORS.values(), ids=BAD_FLAVORS)
+def test_mistakes_in_a_flavor_are_told(change, text):
+    with pytest.raises(InvalidInput, match="guest f") as caught:
+        capacity(build_fleet([HOST]), [replace(SMALL, **change)], Profile(), now_s=0.0)
+    assert text in str(caught.value)

@@ -10,6 +10,7 @@ from berth.placement import (
     Aggregate,
     GuestRequest,
     Host,
+    HostWeigher,
     Policy,
     Profile,
     ServerGroup,
@@ -186,6 +187,11 @@ BAD_HOSTS = {
     "too large": ({"disk_mib_total": 2**60}, "disk_mib_total"),
     "no name": ({"name": ""}, "the name is empty"),
     "time": ({"facts_at": float("nan")}, "facts_at: found nan"),
+    "failures": ({"failed_builds": float("nan")}, "failed_builds: found nan"),
+    "failures below zero": ({"failed_builds": -0.5}, "failed_builds: found -0.5"),
+    "metric": ({"metrics": {"heat": float("nan")}}, "metrics.heat: found nan"),
+    "infinite metric": ({"metrics": {"heat": float("inf")}}, "metrics.heat: found inf"),
+    "metric of text": ({"metrics": {"heat": "hot"}}, "metrics.heat: found 'hot'"),
     "measured": ({"disk_free_mib_measured": -4}, "disk_free_mib_measured: found -4"),
 }
 
@@ -259,3 +265,50 @@ def test_shapes_beyond_those_kept_are_still_right():
 
 def test_every_filter_on_still_places():
     assert placed(hosts(3), guests(3), Profile(filters=tuple(BUILT_IN.filters))) == ["c1", "c2", "c3"]
+
+
+BAD_METADATA = ("nan", "inf", "-inf", "1e400", "lots", "", "4,8")
+
+
+@pytest.mark.parametrize("text", BAD_METADATA)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ram_weight_multiplier",
+        "max_io_ops_per_host",
+        "max_instances_per_host",
+        "ram_allocation_ratio",
+        "cpu_allocation_ratio",
+        "disk_allocation_ratio",
+    ],
+)
+def test_metadata_that_is_no_number_counts_for_nothing(key, text):
+    filters = tuple(f"Aggregate{name}Filter" for name in ("IoOps", "NumInstances", "Ram", "Core", "Disk"))
+    odd = replace(HOST, aggregates=(Aggregate("g", {key: text}),))
+    larger = replace(HOST, name="c2", memory_mib_total=HOST.memory_mib_total + 1024)
+    plain = place(build_fleet([HOST, larger]), guests(1), Profile(filters=filters), now_s=0.0)
+    found = place(build_fleet([odd, larger]), guests(1), Profile(filters=filters), now_s=0.0)
+    assert [p.to_dict() for p in found.placements] == [p.to_dict() for p in plain.placements]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_plug_in_that_weighs_with_no_number_is_named(number):
+    class Broken(HostWeigher):
+        multiplier_option = "broken_weight_multiplier"
+
+        def weigh_host(self, host, request):
+            return number if host.name == "c1" else 1.0
+
+    profile = Profile(weighers=("Broken",), registry=BUILT_IN.extended([Broken]))
+    with pytest.raises(InvalidInput, match="weigher Broken"):
+        place(build_fleet([HOST, replace(HOST, name="c2")]), guests(1), profile, now_s=0.0)
+
+
+def test_a_group_of_guests_that_nobody_knows_prefers_nothing():
+    group = ServerGroup("g", Policy.ANTI_AFFINITY, {"ghost": "c1", "spirit": "nowhere"})
+    assert placed([HOST, replace(HOST, name="c2")], [replace(guests(1)[0], group=group)], Profile()) == ["c2"]
+
+
+def test_a_fleet_of_hosts_without_anything_refuses_each_by_name():
+    decision = place(build_fleet([Host("c1"), Host("c2", facts_at=0.0)]), guests(1), Profile(), now_s=0.0)
+    assert [line.split(":")[0] for line in decision.error().details[:2]] == ["c1", "c2"]
