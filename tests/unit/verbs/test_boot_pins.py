@@ -18,6 +18,7 @@ from berth.ledger import Ledger
 from berth.ledger.rows import HostUpdate
 from berth.ledger.store_hosts import Refresh
 from berth.verbs import boot, placing
+from berth.verbs.boot_request import look_up, placement_requests
 from berth.verbs.fleet_questions import capacity_now
 
 _FLOW = runpy.run_path(str(Path(__file__).with_name("test_boot_flow.py")))
@@ -165,8 +166,8 @@ def test_pins_that_another_run_took_meanwhile_are_not_claimed(numa_cloud: Cloud,
 
 def test_a_claim_with_pins_is_for_the_generation_that_was_looked_at(numa_cloud: Cloud) -> None:
     with Ledger.open(numa_cloud.ledger_url) as ledger:
-        wanted = boot.look_up(numa_cloud, ledger, request("a"))
-        asked = boot.placement_requests(ledger, wanted.resolved, [("u", "a")])
+        wanted = look_up(numa_cloud, ledger, request("a"))
+        asked = placement_requests(ledger, wanted.resolved, [("u", "a")])
         decision, fleet = placing.decide(ledger, numa_cloud, asked, now_s=call(numa_cloud).now_s)
         (claim,) = placing.claims_of(decision, fleet, 0)
         assert claim.generation == fleet.rows["n1"].generation
