@@ -214,14 +214,25 @@ class LabCloud:
         return found
 
     def local(self) -> list[str]:
-        """Files in our temporary folder, and processes that carry our mark but for ssh's shared connections."""
+        """Files in our temporary folder, and processes that carry our mark but for ssh's kept connections and jumps."""
         found = [str(path) for path in self.scratch.iterdir()]
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 marked = self.mark.encode() in (folder / "environ").read_bytes().split(b"\0")
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                lines = [command_line(folder), command_line(parent_of(folder))]
             except OSError:
                 continue
-            if marked and "[mux]" not in line:
-                found.append(line)
+            if marked and not any("[mux]" in line for line in lines):
+                found.append(lines[0])
         return found
+
+
+def command_line(folder: Path) -> str:
+    """The words of a process, by its folder below /proc."""
+    return (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def parent_of(folder: Path) -> Path:
+    """The folder of a process's parent."""
+    parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+    return folder.with_name(parent) if parent != "0" else folder

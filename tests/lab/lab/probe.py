@@ -25,6 +25,8 @@ FOLDERS = (
 # Guests and the programs that serve them. Daemons that systemd starts on demand say nothing about leftovers.
 PROGRAMS = re.compile(r"qemu|dnsmasq|swtpm|passt|slirp|virtiofsd|genisoimage|mkisofs")
 LEASES = "/var/lib/libvirt/dnsmasq"
+# Made by the first that locks something and kept until the host boots; what is in it counts.
+LOCKS = "/run/lock/berth"
 
 
 def answer(*argv: str) -> list[str]:
@@ -55,7 +57,7 @@ def files() -> list[str]:
                     status = os.lstat(path)
                 except FileNotFoundError:
                     continue
-                if not is_empty_list(path):
+                if path != LOCKS and not is_empty_list(path):
                     found.append(f"{path} {stat.filemode(status.st_mode)} {owner(status.st_uid)}")
     return found
 
