@@ -10,7 +10,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.berth.kvm.plugins.plugin_utils.inventory_groups import inventory_view
 
-# Imported here and not in run(): the parent process loads this file once and the workers inherit it.
+# Imported here and not in run(): the parent process loads this file once and the workers, one per task, inherit it.
+# The verb's own module would be imported by every worker again; boot brings in all that takes long.
+import berth.verbs.boot  # noqa: F401
 from berth.cloud import find_cloud
 from berth.errors import BerthError
 from berth.verbs.call import Call, phase_of

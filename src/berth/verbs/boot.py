@@ -128,4 +128,5 @@ def _would_boot(call: Call, ledger: Ledger, wanted: Wanted) -> Outcome:
 
 def _outcome(action_id: str, rows: list[GuestRow], work: boot_rounds.Work) -> Outcome:
     uuids = [row.uuid for row in rows]
-    return {"action": action_id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": bool(work)}
+    sent = {"hosts": sorted(work), "work": work, "undo": boot_undo.NOTHING}
+    return {"action": action_id, "uuids": uuids, **sent, "changed": bool(work)}
