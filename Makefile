@@ -12,7 +12,7 @@ test:           ## everything that CI runs
 	@scripts/setup test
 	@scripts/check
 
-test-lab:       ## the long tests on real hosts: every mode, guests, faults, a kill at every step
+test-lab:       ## of that, what runs on real hosts: every mode, guests, faults, a kill at every step
 	@scripts/setup test
 	@scripts/check lab
 
