@@ -10,7 +10,7 @@ import shutil
 import socket
 from typing import Any, Dict, List, Optional
 
-TOOLS = ("qemu-img", "ssh-keygen", "genisoimage", "openssl")
+TOOLS = ("qemu-img", "ssh-keygen", "openssl")
 # os-release(5), ID and ID_LIKE -> the word of Ansible's os_family. Not from Ansible's own table: that would send all of
 # its fact code to the host.
 FAMILIES = {

@@ -74,7 +74,8 @@ def fetch(order: Order) -> int:
                 REQUEST,
                 "digest",
                 f"{order.source}: its digest is {part.found()}, expected is {order.digest}; "
-                f"the {part.size} bytes were removed: correct the digest, or find out who changed the file",
+                f"the {part.size} bytes were removed: correct the digest, or find out who changed the file. "
+                "Where the catalog names the publisher's sums file, `berth image pull` reads the new digest from it",
             )
         part.finish()
         return part.size
