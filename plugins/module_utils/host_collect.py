@@ -10,6 +10,7 @@ from typing import Any, Dict, NamedTuple, Optional
 from ansible_collections.berth.kvm.plugins.module_utils import (
     host_daemon,
     host_domains,
+    host_files,
     host_libvirt,
     host_storage,
     host_system,
@@ -27,6 +28,7 @@ class Wishes(NamedTuple):
     uri: str
     instances_path: str
     images_path: str
+    consoles_path: str
     controller_time: Optional[float]
     probe_kvm: str
     migration_address: Optional[str]
@@ -67,6 +69,7 @@ def collect(module: Any, connection: Any, wishes: Wishes) -> Dict[str, Any]:
         "bridges": host_system.bridges(),
         "tools": tools,
         "domains": host_domains.domains(connection),
+        "files": host_files.files(wishes.instances_path, wishes.consoles_path, wishes.images_path),
         "daemon": host_daemon.daemon(wishes.uri),
         "migration": {
             "address": wishes.migration_address,

@@ -22,6 +22,10 @@ options:
     description: The folder of the images.
     type: path
     default: /var/lib/berth/images
+  consoles_path:
+    description: The folder of the guests' console logs.
+    type: path
+    default: /var/lib/berth/consoles
   controller_time:
     description:
       - The controller's clock in seconds since the epoch. Without it there is no C(clock_offset_s).
@@ -91,6 +95,7 @@ ARGUMENTS = {
     "uri": {"type": "str", "default": "qemu:///system"},
     "instances_path": {"type": "path", "default": "/var/lib/berth/instances"},
     "images_path": {"type": "path", "default": "/var/lib/berth/images"},
+    "consoles_path": {"type": "path", "default": "/var/lib/berth/consoles"},
     "controller_time": {"type": "float"},
     "probe_kvm": {"type": "str", "choices": ["auto", "force", "skip"], "default": "auto"},
     "migration_address": {"type": "str"},

@@ -30,6 +30,7 @@ from berth.cli import (
     rebalance,
     simulate,
     ssh,
+    sync,
 )
 from berth.cli.context import CliContext
 from berth.cli.output import Format, fail
@@ -59,6 +60,7 @@ app.command("place")(place.place)
 app.command("simulate")(simulate.simulate)
 app.command("capacity")(capacity.capacity)
 app.command("rebalance")(rebalance.rebalance)
+app.command("sync")(sync.sync)
 app.command("doctor")(doctor.doctor)
 app.add_typer(host.app, name="host")
 catalog.image_app.command("pull")(image.pull)

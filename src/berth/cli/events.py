@@ -11,7 +11,8 @@ from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger
 from berth.cli.output import Format, FormatOption, print_item, print_rows
 
-COLUMNS = ("action", "verb", "who", "step", "host", "started_at", "seconds", "outcome", "error")
+WHAT = ("action", "request_id", "verb", "who", "step", "host")
+COLUMNS = (*WHAT, "started_at", "ended_at", "seconds", "outcome", "error")
 
 
 def events(

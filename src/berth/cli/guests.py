@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,9 +30,19 @@ def list_guests(
 
     cloud = ctx.obj.cloud
     with open_ledger(cloud) as ledger:
-        rows = ledger.guests(project=project, host=host)
+        rows, silent = ledger.guests(project=project, host=host), ledger.silent_hosts()
         warn_of_changed_inventory(cloud, ledger)
-    print_rows([guest_view(row) for row in rows], LIST_COLUMNS, fmt)
+    shown = [guest_view(row, silent) for row in rows]
+    _warn_of_stale(shown, silent)
+    if fmt is Format.TABLE:
+        shown = [{**row, "power": f"{row['power']}?" if row["stale"] else row["power"]} for row in shown]
+    print_rows(shown, LIST_COLUMNS, fmt)
+
+
+def _warn_of_stale(shown: list[dict[str, Any]], silent: Mapping[str, str]) -> None:
+    """Says on stderr which hosts' guests are shown as they were when last seen."""
+    for host in sorted({row["host"] for row in shown if row["stale"]}):
+        print(f"warning: host {host}: {silent[host]}; its guests are as last seen: `berth sync`", file=sys.stderr)
 
 
 def show(
@@ -41,13 +52,16 @@ def show(
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Show everything about one guest."""
-    from berth.verbs.guest_names import find_guest
+    from berth.verbs.guest_events import action_views, find_any_guest
     from berth.verbs.guest_view import guest_details
 
     context: CliContext = ctx.obj
     with open_ledger(context.cloud) as ledger:
-        row = find_guest(ledger, name, project or context.cloud.settings.default_project)
-    print_item(guest_details(row), fmt)
+        row = find_any_guest(ledger, name, project or context.cloud.settings.default_project)
+        silent, events = ledger.silent_hosts(), ledger.events(row.uuid)
+    shown = [guest_details(row, silent)]
+    _warn_of_stale(shown, silent)
+    print_item({**shown[0], "actions": action_views(events)}, fmt)
 
 
 def open_ledger(cloud: Cloud) -> Ledger:

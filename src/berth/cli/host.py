@@ -53,7 +53,9 @@ def refresh(
     result = _refresh(context, hosts, probe="force" if probe else "auto")
     result.raise_for_failure()
     print_rows(result.last["refreshed"], ("name", "status", "domain_type", "message"), fmt)
-    _raise_if_partial(result.last["refreshed"])
+    for row in result.last["guests"]:
+        typer.echo(f"{row['kind']}: {row['guest'] or 'host'} on {row['host']}: {row['found']}", err=True)
+    raise_if_partial(result.last["refreshed"])
 
 
 @app.command("list")
@@ -151,7 +153,8 @@ def _run(
         return run_playbook(context.cloud, playbook, {**variables, **chosen}, observer=observer, debug=context.debug)
 
 
-def _raise_if_partial(refreshed: list[dict[str, Any]]) -> None:
+def raise_if_partial(refreshed: list[dict[str, Any]]) -> None:
+    """Raises Partial when some of the hosts that were asked did not answer."""
     from berth.errors import Partial
 
     silent = [row for row in refreshed if row["status"] != "ok"]

@@ -252,7 +252,7 @@ class GuestResult:
 class StateChange:
     """A compare-and-set: nothing changes unless the guest is in one of `expect_vm` and one of `expect_task`.
 
-    Empty `expect_task` means any. `power_state` None leaves it.
+    Empty `expect_task` means any. `power_state` None leaves it. `at` is when it was so, if not now.
     """
 
     expect_vm: frozenset[VmState]
@@ -261,6 +261,7 @@ class StateChange:
     task_state: TaskState | None
     power_state: PowerState | None = None
     fault: str | None = None
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

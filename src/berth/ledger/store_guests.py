@@ -104,7 +104,7 @@ class GuestStore(Store):
             values: dict[str, Any] = {
                 "vm_state": change.vm_state,
                 "task_state": change.task_state,
-                "updated_at": self._clock(),
+                "updated_at": self._clock() if change.at is None else change.at,
             }
             optional = {"power_state": change.power_state, "fault": change.fault}
             values.update({key: value for key, value in optional.items() if value is not None})

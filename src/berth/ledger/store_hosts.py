@@ -91,6 +91,13 @@ class HostStore(Store):
         with self._database.read() as connection:
             return _host(connection, name)
 
+    def silent_hosts(self) -> dict[str, str]:
+        """Returns host -> why what is known of it is out of date: it did not answer, or is another machine now."""
+        columns = (hosts.c.name, hosts.c.unreachable_message, hosts.c.quarantine)
+        query = select(*columns).where(hosts.c.unreachable_message.is_not(None) | (hosts.c.quarantine != ""))
+        with self._database.read() as connection:
+            return {name: quarantine or message for name, message, quarantine in connection.execute(query)}
+
     def aggregates(self) -> dict[str, Json]:
         """Returns aggregate name -> its metadata. A host is in it when the name is among its groups."""
         with self._database.read() as connection:

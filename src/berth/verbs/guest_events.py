@@ -17,6 +17,11 @@ def find_any_guest(ledger: Ledger, name: str, project: str) -> GuestRow:
     return ledger.guest_by_uuid(name) if is_uuid(name) else find_guest(ledger, name, project)
 
 
+def action_views(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Returns the actions as `berth show` lists them, oldest first: all of each but its steps."""
+    return [{key: value for key, value in view.items() if key != "steps"} for view in event_views(events)]
+
+
 def event_views(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Returns the actions as JSON-ready data, oldest first, each with its steps."""
     return [
@@ -36,16 +41,22 @@ def event_views(events: Iterable[Event]) -> list[dict[str, Any]]:
 
 
 def event_rows(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """Returns one row per step for a table; an action without steps is one row."""
+    """Returns rows for a table: per action one of its own (who, how long, how it ended), then one per step."""
     rows = []
     for event in events:
-        head = {"action": event.action.id, "verb": event.action.verb.value, "who": _who(event)}
-        for step in event.steps:
-            rows.append({**head, **_step(step)})
-        if not event.steps:
-            started = timestamp(event.action.started_at)
-            rows.append({**head, "step": None, "started_at": started, "error": event.action.error})
+        action = event.action
+        head = {"action": action.id, "request_id": action.request_id, "verb": action.verb.value, "who": _who(event)}
+        outcome = "open" if action.ended_at is None else "failed" if action.error else "ok"
+        whole: dict[str, Any] = {"step": None, "host": None, "started_at": timestamp(action.started_at)}
+        whole |= {"ended_at": timestamp(action.ended_at), "seconds": _seconds(action.started_at, action.ended_at)}
+        again = f"attempt {action.attempts}" if action.attempts > 1 else None
+        rows.append({**head, **whole, "outcome": outcome, "error": action.error or again})
+        rows += [{"action": action.id, "verb": action.verb.value, **_step(step)} for step in event.steps]
     return rows
+
+
+def _seconds(started_at: float, ended_at: float | None) -> float | None:
+    return None if ended_at is None else round(ended_at - started_at, 3)
 
 
 def _who(event: Event) -> str:
@@ -58,7 +69,8 @@ def _step(step: StepRow) -> dict[str, Any]:
         "step": step.step,
         "host": step.host,
         "started_at": timestamp(step.started_at),
-        "seconds": None if step.ended_at is None else round(step.ended_at - step.started_at, 3),
+        "ended_at": timestamp(step.ended_at),
+        "seconds": _seconds(step.started_at, step.ended_at),
         "outcome": step.outcome.value if step.outcome else "open",
         "error": step.error,
     }

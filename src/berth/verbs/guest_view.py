@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from berth.ledger.rows import GuestRow
 
 
-def guest_view(row: GuestRow) -> dict[str, Any]:
-    """Returns a guest as `berth list` shows it."""
+def guest_view(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]:
+    """Returns a guest as `berth list` shows it. `silent` names the hosts that did not answer when last asked."""
     return {
         "name": row.name,
         "project": row.project,
@@ -23,14 +24,15 @@ def guest_view(row: GuestRow) -> dict[str, Any]:
         "image": row.image,
         "addresses": addresses(row),
         "fault": row.fault or None,
+        "stale": row.host in silent,
     }
 
 
-def guest_details(row: GuestRow) -> dict[str, Any]:
+def guest_details(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]:
     """Returns a guest as `berth show` shows it: everything that is known and not secret."""
     plan = row.plan
     return {
-        **guest_view(row),
+        **guest_view(row, silent),
         "vcpus": row.vcpus,
         "memory_mib": row.memory_mib,
         "disk_mib": row.disk_mib,
@@ -46,6 +48,7 @@ def guest_details(row: GuestRow) -> dict[str, Any]:
         "server_group": row.server_group,
         "metadata": row.metadata,
         "on_host_boot": plan.get("on_host_boot"),
+        "locked": None if row.lock_reason is None else {"by": row.locked_by, "reason": row.lock_reason},
         "request_id": row.request_id,
         "created_at": timestamp(row.created_at),
         "launched_at": timestamp(row.launched_at),

@@ -23,7 +23,7 @@ ZONE = "berth_availability_zone"
 
 
 def finish(call: Call) -> Outcome:
-    """Stores what the hosts said and returns `refreshed`: one row per asked host.
+    """Stores what the hosts said and returns `refreshed`, one row per asked host, and `guests` (berth.verbs.sync).
 
     A row has name, status (ok, unreachable or failed), message and domain_type. The request's `hosts` are the names or
     patterns that were asked for, without them all. Raises NotFound for a name the inventory does not have as a compute
@@ -34,15 +34,18 @@ def finish(call: Call) -> Outcome:
     inventory = call.inventory
     check_inventory(inventory, call.request.get("hosts") or ())
     updates = hosts_from_results(call.results, inventory)
+    guests: list[dict[str, Any]] = []
     if not call.check_mode:
         with Ledger.open(call.cloud.ledger_url) as ledger:
-            _store(ledger, call, updates)
-    return {"changed": False, "refreshed": [_row(update, call.results[update.name]) for update in updates]}
+            guests = _store(ledger, call, updates)
+    refreshed = [_row(update, call.results[update.name]) for update in updates]
+    return {"changed": False, "refreshed": refreshed, "guests": guests}
 
 
-def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> None:
+def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> list[dict[str, Any]]:
     from berth.ledger.store_hosts import Refresh
     from berth.verbs.observe import record_power
+    from berth.verbs.sync import sync_rows
 
     refresh = Refresh(
         updates=updates,
@@ -54,7 +57,7 @@ def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> None:
     before = {host.name: _boot_id(host.facts) for host in ledger.hosts()}
     hosts = ledger.store_hosts(refresh)
     booted = {host.name for host in hosts if before.get(host.name) not in (None, _boot_id(host.facts))}
-    record_power(ledger, hosts, booted=booted)
+    return sync_rows(ledger, call.cloud.name, hosts, record_power(ledger, hosts, booted=booted))
 
 
 def _boot_id(facts: Mapping[str, Any] | None) -> str | None:

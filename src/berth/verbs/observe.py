@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from berth.errors import Conflict
@@ -15,19 +16,32 @@ from berth.ledger.store import Ledger
 MARGIN_S = 1.0
 
 
-def record_power(ledger: Ledger, hosts: Iterable[HostRow], *, booted: Collection[str] = ()) -> None:
-    """Records the power states that hosts with fresh facts show. `booted` names those that booted since the last ones.
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A guest as it was recorded, and what was recorded instead."""
+
+    before: GuestRow
+    change: StateChange
+
+
+def record_power(ledger: Ledger, hosts: Iterable[HostRow], *, booted: Collection[str] = ()) -> list[Observed]:
+    """Records the power states that hosts with fresh facts show; returns what was new. `booted` names the hosts that
+    booted since their last facts.
 
     A guest that another run has changed meanwhile is left alone: that run knows better.
     """
+    found = []
     for host in hosts:
         if host.facts is None or host.unreachable_message or host.quarantine:
             continue
-        for uuid, change in observations(ledger.guests(host=host.name), host.facts, booted=host.name in booted):
+        rows = {row.uuid: row for row in ledger.guests(host=host.name)}
+        for uuid, change in observations(rows.values(), host.facts, booted=host.name in booted):
             try:
                 ledger.set_states([uuid], change)
             except Conflict:
                 continue
+            found.append(Observed(rows[uuid], change))
+    return found
 
 
 def observations(
@@ -58,6 +72,7 @@ def observations(
             vm_state=state,
             task_state=None,
             power_state=power,
+            at=None if collected is None else collected - MARGIN_S,
         )
         changes.append((guest.uuid, change))
     return changes
