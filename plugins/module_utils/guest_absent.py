@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Sequence
 
 from ansible_collections.berth.kvm.plugins.module_utils import guest_domain, guest_files
 from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import Target, target_of
+from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import GuestFailure
 from ansible_collections.berth.kvm.plugins.module_utils.guest_steps import ABSENT, FILES, STOP, UNDEFINE, step
 from ansible_collections.berth.kvm.plugins.module_utils.guest_work import (
     GONE,
@@ -33,6 +34,8 @@ def _remove(work: Work, link: Link, options: Options) -> None:
         return
     found = link.run(lambda connection: _look(connection, target, options))
     work.state = found
+    if options.keep_running and found not in (GONE, guest_domain.OFF, guest_domain.CRASHED):
+        raise GuestFailure("running", f"guest {work.name}: it is {found}, and only what is off was to be removed")
     work.before = ([f"domain {work.name}: {found}"] if found != GONE else []) + guest_files.present_files(target)
     if options.check_mode:
         work.changed = bool(work.before)

@@ -33,6 +33,7 @@ class Options:
     lock_timeout_s: float
     hard: bool = False
     force: bool = False
+    keep_running: bool = False
     check_mode: bool = False
 
     def lock(self, name: str) -> "contextlib.AbstractContextManager[str]":

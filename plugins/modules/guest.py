@@ -124,6 +124,10 @@ options:
     description: Also act on a domain of that UUID that carries no record of Berth.
     type: bool
     default: false
+  keep_running:
+    description: With O(state=absent), a guest that is on is left as it is, and fails.
+    type: bool
+    default: false
   graceful_timeout_s:
     description: Seconds a guest has to shut down by itself.
     type: int
@@ -248,6 +252,7 @@ ARGUMENTS: Dict[str, Any] = {
     "instances_path": {"type": "path", "default": "/var/lib/berth/instances"},
     "hard": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": False},
+    "keep_running": {"type": "bool", "default": False},
     "graceful_timeout_s": {"type": "int", "default": 60},
     "wait_running_s": {"type": "int", "default": 30},
     "lock_timeout_s": {"type": "int", "default": 600},
@@ -302,6 +307,7 @@ def _options(module: AnsibleModule) -> Options:
         lock_timeout_s=params["lock_timeout_s"],
         hard=params["hard"],
         force=params["force"],
+        keep_running=params["keep_running"],
         check_mode=module.check_mode,
     )
 

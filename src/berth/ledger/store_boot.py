@@ -14,12 +14,12 @@ from berth.ledger import quota
 from berth.ledger.book_addresses import book_addresses
 from berth.ledger.book_claims import book_claims, check_claims
 from berth.ledger.model import PowerState, TaskState, VmState
-from berth.ledger.rows import ActionRow, Booked, BootRecord, Claim, NewGuest, Usage
+from berth.ledger.rows import ActionRow, Booked, BootRecord, Claim, GuestRow, Json, NewGuest, Usage
 from berth.ledger.store_actions import open_action
 from berth.ledger.store_base import Store
 from berth.ledger.store_groups import count_groups, make_group
 from berth.ledger.store_guests import release, rows_by_uuid, used_by_project
-from berth.ledger.tables import claims, guests, holds
+from berth.ledger.tables import claims, guests, holds, ports
 
 
 class BootStore(Store):
@@ -64,6 +64,31 @@ class BootStore(Store):
             moved = {"host": claim.host, "updated_at": at}
             connection.execute(guests.update().where(guests.c.uuid == row.uuid).values(moved))
             return book_claims(connection, [claim], at).get(row.uuid, ())
+
+    def follow_guest(self, claim: Claim, *, expect_host: str | None, plan: Json) -> None:
+        """Records a guest that was moved by hand where it is now: claim, ports and plan go along.
+
+        Raises Conflict when a verb works on it or it is not where it was expected, ClaimRefused when it does not fit by
+        the rules; then nothing is recorded.
+        """
+        with self._database.write() as connection:
+            row = rows_by_uuid(connection, [claim.guest_uuid])[claim.guest_uuid]
+            if (row.host, row.task_state, row.deleted_at) != (expect_host, None, None):
+                raise Conflict(f"guest {row.name}: it changed meanwhile", hint="look again: `berth doctor`")
+            _keep_ports(connection, row, claim.host)
+            check_claims(connection, [claim], {row.uuid: (row.project, row.server_group)} if row.server_group else {})
+            moved = {"host": claim.host, "updated_at": self._clock(), "plan": plan}
+            connection.execute(guests.update().where(guests.c.uuid == row.uuid).values(moved))
+            book_claims(connection, [claim], self._clock())
+
+
+def _keep_ports(connection: Connection, row: GuestRow, host: str) -> None:
+    """Moves the ports of a guest to its new host: QEMU has their numbers. One that is taken there is a Conflict."""
+    mine = list(connection.execute(select(ports.c.port).where(ports.c.guest_uuid == row.uuid)).scalars())
+    release(connection, [row.uuid])
+    if mine:
+        moved = [{"host": host, "port": port, "guest_uuid": row.uuid} for port in mine]
+        connection.execute(ports.insert(), moved)
 
 
 def _after_release(connection: Connection, claim: Claim) -> Claim:

@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "host_prepare": ("begin",),
     "host_refresh": ("finish",),
     "host_doctor": ("finish",),
+    "host_mend": ("begin", "finish"),
     "image_pull": ("begin", "finish"),
     "log": ("begin",),
 }

@@ -34,7 +34,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one host: what was found, what is allowed, and what to do unless it is ok."""
+    """One check of one host: what was found, what is allowed, and what to do unless it is ok.
+
+    `mend` is who may mend it (berth.verbs.reality.Mend) and `key` names it then; empty when no program can.
+    """
 
     host: str
     check: str
@@ -42,6 +45,8 @@ class Finding:
     found: str
     allowed: str = ""
     fix: str = ""
+    key: str = ""
+    mend: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Returns the finding as JSON-ready data."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor's visit: findings of all hosts that a refresh has just asked."""
+"""The doctor's visit: findings of all hosts that a refresh has just asked, and of the ledger against them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from berth.ledger.store import Ledger
 from berth.spec.load import load_catalog
 from berth.verbs.call import Call, Outcome
+from berth.verbs.care import all_differences, care_findings
 from berth.verbs.doctor import Finding, Status, Terms, findings, fleet_findings
 from berth.verbs.host_refresh import RESULT, message_of, status_of
 
@@ -29,9 +30,12 @@ def finish(call: Call) -> Outcome:
     )
     with Ledger.open(call.cloud.ledger_url) as ledger:
         hosts = [host for host in ledger.hosts() if host.in_inventory]
+        differences = all_differences(ledger, call.cloud.name, catalog)
+        cared = care_findings(ledger, differences, asked, call.now_s)
     found = [_controller(asked)]
     found += [finding for host in hosts if host.name in asked for finding in findings(host, terms)]
     found += [finding for finding in fleet_findings(hosts) if finding.host in asked]
+    found += cared
     return {"changed": False, "findings": [finding.to_dict() for finding in found]}
 
 

@@ -171,7 +171,10 @@ def _domains(view: _View) -> Iterator[Difference]:
             whose = f"guest {view.gone[uuid].name}, deleted" if uuid in view.gone else "a guest that the ledger lacks"
             found = f"domain {domain['name']} ({domain['state']}) is of {whose}"
             fix = "remove it with its disk: `berth doctor --fix`; a lost ledger is made again by `berth ledger rebuild`"
-            yield Difference(Kind.ORPHAN_DOMAIN, host, uuid, found, fix, Mend.ASK)
+            mend = Mend.ASK
+            if domain["state"] in _ON:  # somebody may work in it
+                fix, mend = "see what it is for; once it is off, `berth doctor --fix` removes it", Mend.NONE
+            yield Difference(Kind.ORPHAN_DOMAIN, host, uuid, found, fix, mend)
 
 
 def _just_deleted(view: _View, uuid: str, host: str) -> bool:

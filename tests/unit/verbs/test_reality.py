@@ -99,14 +99,17 @@ GONE = guest("u9", None, vm_state=VmState.DELETED, deleted_at=20.0)
         pytest.param([host("h1")], [guest(task_state=TaskState.DELETING)], [], id="it is being deleted"),
         pytest.param([host("h1")], [guest(updated_at=NOW)], [], id="the facts are older than the guest"),
         pytest.param(
-            [host("h1", domain("u9"))],
+            [host("h1", domain("u9", "shutdown"))],
             [GONE],
             [(Kind.ORPHAN_DOMAIN, "h1", Mend.ASK, False)],
             id="a domain of a deleted guest",
         ),
         pytest.param([host("h1", domain("u9"))], [replace(GONE, deleted_at=NOW)], [], id="deleted just now"),
         pytest.param(
-            [host("h1", domain("u7"))], [], [(Kind.ORPHAN_DOMAIN, "h1", Mend.ASK, False)], id="a domain nobody knows"
+            [host("h1", domain("u7"))],
+            [],
+            [(Kind.ORPHAN_DOMAIN, "h1", Mend.NONE, False)],
+            id="a domain nobody knows, on",
         ),
         pytest.param([host("h1", domain("u7", record={"cloud": "other"}))], [], [], id="a guest of another cloud"),
         pytest.param(
