@@ -7,7 +7,7 @@ BerthError                 exit code 1
 ├── Conflict               4  the name, address or state is taken by something else
 ├── NoValidHost            5  placement found no host; carries the report
 ├── HostFailed             6  a host refused or failed; the others may have served
-├── Partial                7  some hosts did not answer; the rest of the answer is right
+├── Partial                7  some hosts did not answer, or some guests failed; the rest of the answer is right
 └── Busy                   8  another run holds what this one needs
 """
 

@@ -41,10 +41,13 @@ class Hosts:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(SCHEMA)
 
-    def present(self, host: str, plans: Sequence[Mapping[str, Any]]) -> list[Item]:
-        """Returns what became of each guest: defined and running, or refused by the host's own check."""
+    def present(self, host: str, plans: Sequence[Mapping[str, Any]], *, ill: bool = False) -> list[Item]:
+        """Returns what became of each guest: defined and running, or refused by the host's own check.
+
+        An `ill` host makes nothing new; what it has it does not deny.
+        """
         with self._locked(host, plans):
-            return self._apart(lambda: [self._define(host, plan) for plan in plans])
+            return self._apart(lambda: [self._define(host, plan, ill=ill) for plan in plans])
 
     def absent(self, host: str, guests: Sequence[Mapping[str, Any]]) -> list[Item]:
         """Returns what became of each guest: gone."""
@@ -117,7 +120,7 @@ class Hosts:
         done: list[Item] = json.loads(said)
         return done
 
-    def _define(self, host: str, plan: Mapping[str, Any]) -> Item:
+    def _define(self, host: str, plan: Mapping[str, Any], *, ill: bool) -> Item:
         data = {
             **{key: plan[key] for key in ("vcpus", "memory_mib")},
             "name": plan["domain_name"],
@@ -130,7 +133,7 @@ class Hosts:
             rows = connection.execute("SELECT uuid, data FROM domains WHERE host = ?", (host,)).fetchall()
             others = {uuid: json.loads(text) for uuid, text in rows}
             mine = others.pop(plan["uuid"], None)
-            reason = _refusal(data, plan, list(others.values()))
+            reason = "start" if ill else _refusal(data, plan, list(others.values()))
             if mine is None and reason:
                 return _refused(plan["uuid"], reason)
             row = (host, plan["uuid"], "running", json.dumps(data))

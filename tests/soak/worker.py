@@ -30,8 +30,8 @@ Results = dict[str, dict[str, Any]]
 UNREACHABLE = {"unreachable": True, "msg": "no route to host"}
 IMAGE = {"name": "tiny", "ok": True, "digest": "sha256:" + "0" * 64, "format": "qcow2"}
 IMAGE |= {"virtual_size_bytes": 1 << 30, "size_bytes": 1 << 20}
-# What a host does wrong, and how often: nothing, refuses, is silent, loses contact before or after its work.
-FAULTS = (("", 88), ("refuse", 4), ("off", 3), ("lost", 2), ("cut", 3))
+# What a host does wrong, and how often: nothing, can make no guest, is silent, loses contact before or after its work.
+FAULTS = (("", 88), ("ill", 4), ("off", 3), ("lost", 2), ("cut", 3))
 
 
 class Controller:
@@ -92,18 +92,7 @@ class Controller:
         if fault == "off":
             return {IMAGE_RESULT: UNREACHABLE, GUEST_RESULT: {"skipped": True}}
         write_intent(share["journal"], "guest", host)
-        if fault == "refuse":
-            failed = {
-                "ok": False,
-                "kind": "host",
-                "reason": "start",
-                "message": "no",
-                "state": "absent",
-                "steps": ["check"],
-            }
-            items = [{"uuid": plan["uuid"], **failed} for plan in share["plans"]]
-        else:
-            items = [] if fault == "lost" else self.hosts.present(host, share["plans"])
+        items = [] if fault == "lost" else self.hosts.present(host, share["plans"], ill=fault == "ill")
         return {IMAGE_RESULT: {"images": [dict(IMAGE)]}, **_answer(items, cut=fault in ("lost", "cut"))}
 
     def _remove(self, host: str, share: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from berth.cli.context import CliContext
-from berth.cli.output import Format, FormatOption, print_rows
+from berth.cli.guests import open_ledger
+from berth.cli.output import Format, FormatOption, print_rows, printable
 from berth.cli.progress import progress
 from berth.errors import InvalidInput
 
@@ -21,10 +22,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Delete guests with their disks. Asks first on a terminal; elsewhere it wants --yes."""
+    """Delete guests with their disks. Shows what will go and asks; where no one can be asked it wants --yes."""
     context: CliContext = ctx.obj
     if not yes:
-        _ask(names)
+        _ask(context, names, project)
 
     from berth.runner import run_playbook
 
@@ -37,9 +38,31 @@ def delete(
     print_rows(result.last["guests"], ("name", "state", "host", "uuid"), fmt)
 
 
-def _ask(names: list[str]) -> None:
-    if not sys.stdin.isatty():
-        raise InvalidInput(f"delete {', '.join(names)}: not confirmed", hint="add --yes when no one can be asked")
-    typer.echo("These guests and their disks will be deleted: " + ", ".join(names), err=True)
+def _ask(context: CliContext, names: list[str], project: str | None) -> None:
+    """Shows what will go, and asks. Raises InvalidInput when there is nobody to ask, NotFound, Conflict for locks."""
+    from berth.verbs.guest_names import find_known
+    from berth.verbs.guest_view import removal_view
+
+    with open_ledger(context.cloud) as ledger:
+        rows, unknown = find_known(ledger, names, project or context.cloud.settings.default_project)
+    shown = [removal_view(row) for row in rows]
+    lines = tuple(f"{row['name']} on {row['host']}: {row['disk_gib']} GiB, {', '.join(row['files'])}" for row in shown)
+    if not has_terminal():
+        raise InvalidInput(
+            f"delete {', '.join(names)}: not confirmed",
+            details=lines,
+            hint="add --yes when no one can be asked",
+            data={"guests": shown},
+        )
+    typer.echo("These guests go, with their disks and everything recorded of them:", err=True)
+    for line in lines:
+        typer.echo(f"  {printable(line)}", err=True)
+    for name in unknown:
+        typer.echo(f"  {printable(name)}: not in the ledger; what a cut off run left of it is ended", err=True)
     if not typer.confirm("Delete them?", err=True):
         raise typer.Exit(1)
+
+
+def has_terminal() -> bool:
+    """Returns whether somebody can be asked."""
+    return sys.stdin.isatty()

@@ -45,6 +45,17 @@ def find_guests(ledger: Ledger, names: Iterable[str], project: str) -> list[Gues
     return list({row.uuid: row for row in rows}.values())
 
 
+def find_known(ledger: Ledger, names: Iterable[str], project: str) -> tuple[list[GuestRow], list[str]]:
+    """Returns the guests there are of these names, and the names that none has."""
+    rows, unknown = [], []
+    for name in dict.fromkeys(names):
+        try:
+            rows.append(find_guest(ledger, name, project))
+        except NotFound:
+            unknown.append(name)
+    return rows, unknown
+
+
 def project_of(rows: Iterable[GuestRow]) -> str:
     """Returns the project of the guests. Raises InvalidInput for guests of several."""
     names = {row.project: row.name for row in rows}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from berth.ledger.rows import GuestRow
+from berth.units import MIB_PER_GIB
 
 
 def guest_view(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]:
@@ -53,6 +54,21 @@ def guest_details(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]
         "created_at": timestamp(row.created_at),
         "launched_at": timestamp(row.launched_at),
         "updated_at": timestamp(row.updated_at),
+    }
+
+
+def removal_view(row: GuestRow) -> dict[str, Any]:
+    """Returns what goes when a guest is deleted: its domain, and nothing but the paths recorded for it."""
+    recorded = [row.plan.get(key) for key in ("instance_dir", "console_log")]
+    return {
+        "name": row.name,
+        "uuid": row.uuid,
+        "state": row.vm_state.value,
+        "host": row.host,
+        "domain_name": row.plan.get("domain_name"),
+        "disk_gib": row.disk_mib // MIB_PER_GIB,
+        "addresses": addresses(row),
+        "files": [str(path) for path in recorded if path] or ["nothing is recorded on a host yet"],
     }
 
 
