@@ -6,7 +6,11 @@
 A claim is one transaction of the ledger that records one guest with its claim and its address (`record_boot`). The bare
 transaction inserts the same three rows with the driver alone, as durable, and checks nothing. Both run in turn on the
 same machine: the ratio is the result, the absolute figures are the machine's. PostgreSQL is a private server of the
-distribution's binaries with its defaults, started and stopped here; without them its part is left out.
+distribution's binaries with its defaults, started and stopped here; without them its part is left out. `--writers ""`
+leaves all of that out.
+
+Then `berth list`, `show` and `place` on a cloud of that many guests and hosts, each as a process of its own: seconds
+from start to end, peak memory, and which of the heavy imports it made.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from berth.cloud import find_cloud
 from berth.ledger import Ledger
 from berth.ledger.model import PowerState, Verb, VmState
 from berth.ledger.owner import Owner
@@ -40,6 +45,7 @@ from berth.ledger.rows import (
 )
 from berth.ledger.store_hosts import Refresh
 
+BERTH = str(Path(sys.executable).parent / "berth")
 SERVER = Path(__file__).parent.parent / "tests/unit/ledger/postgresql_server.py"
 ROOMY = Resources(10**6, 10**9, 10**9)
 SIZE = Resources(1, 512, 1024)
@@ -147,13 +153,10 @@ def compare(kind: str, new_url: Callable[[], str], writers: list[int], seconds: 
 
 
 def fill(url: str, guests: int, hosts: int) -> None:
-    """Makes a ledger of that size, its guests active."""
+    """Makes a ledger of that size, its guests active and its hosts as placement wants them."""
     with Ledger.open(url) as ledger:
-        facts = {"cpu": {"total": 64, "features": ["f"] * 80}, "memory_mib": 512_000, "domains": []}
-        updates = [
-            HostUpdate(f"h{index}", {**facts, "machine_id": str(index)}, None, ("compute",)) for index in range(hosts)
-        ]
-        ledger.store_hosts(Refresh(updates, {}, "d", 1.0))
+        now = time.time()
+        ledger.store_hosts(Refresh([full_host(index, now) for index in range(hosts)], {}, "d", now))
         new = [new_guest(f"g{index}") for index in range(guests)]
         names = tuple(guest.name for guest in new)
         action = ledger.begin_action(ActionRequest(Verb.BOOT, "default", names, "r"), Owner.of_process())
@@ -165,35 +168,52 @@ def fill(url: str, guests: int, hosts: int) -> None:
         ledger.end_action(action.id)
 
 
-READS = {
-    "nothing": "",
-    "import only": "from berth.ledger import Ledger",
-    "list": "ledger.guests()",
-    "show": "row = ledger.guest('default', 'g7'); ledger.events(row.uuid)",
-    "place": "ledger.hosts(), ledger.usage(), ledger.aggregates()",
+def full_host(index: int, now: float) -> HostUpdate:
+    """Returns a host with facts of the size of real ones."""
+    facts = {
+        "version": 1,
+        "collected_at": now,
+        "clock_offset_s": 0.0,
+        "machine_id": str(index),
+        "cpu": {"total": 64, "features": [f"feature{number}" for number in range(80)]},
+        "memory_mib": 512_000,
+        "storage": {"disk_total_mib": 10_000_000, "disk_free_mib": 9_000_000, "filesystem": "ext4"},
+        "virtualization": {"domain_type": "kvm", "kvm_works": True},
+        "domains": [],
+    }
+    return HostUpdate(f"h{index}", facts, None, ("compute",))
+
+
+# What is measured, each as a process of its own: bare Python, the library, and the real verbs.
+READS: dict[str, tuple[str, ...]] = {
+    "nothing": (),
+    "import only": (),
+    "list": ("list", "--format", "json"),
+    "show": ("show", "g7"),
+    "place": ("place", "new", "--flavor", "m1.small", "--image", "tiny"),
 }
+CODE = {"nothing": "", "import only": "from berth.ledger import Ledger"}
+VERB = "from berth.cli.app import app\ntry:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+TAIL = (
+    "\nimport sys\n"
+    "status = dict(line.split(':') for line in open('/proc/self/status'))\n"
+    f"print(status['VmHWM'].split()[0], *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+)
 
 
-def read_costs(url: str) -> None:
-    """Prints whole-process time, memory and heavy imports of what `list`, `show` and `place` read."""
-    for name, code in READS.items():
-        body = (
-            code
-            if "import" in name or not code
-            else (f"from berth.ledger import Ledger\nwith Ledger.open({url!r}) as ledger:\n    {code}")
-        )
-        tail = (
-            "\nimport sys\n"
-            "status = dict(line.split(':') for line in open('/proc/self/status'))\n"
-            f"print(status['VmHWM'].split()[0], *[m for m in {HEAVY!r} if m in sys.modules])"
-        )
-        times, out = [], ""
+def read_costs(cloud: Path) -> None:
+    """Prints whole-process time, memory and heavy imports of `list`, `show` and `place`."""
+    for name, arguments in READS.items():
+        command = [sys.executable, "-c", CODE.get(name, VERB) + TAIL, "--cloud", str(cloud), *arguments]
+        times, said = [], ""
         for _round in range(5):
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-c", body + tail], check=True, capture_output=True, text=True)
+            done = subprocess.run(command, capture_output=True, text=True)
             times.append(time.perf_counter() - start)
-            out = done.stdout
-        memory_kib, *loaded = out.split()
+            if done.returncode:
+                raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+            said = done.stderr.splitlines()[-1]
+        memory_kib, *loaded = said.split()
         print(f"{name:<12} {min(times):.2f} s, {int(memory_kib) // 1024} MiB, heavy: {', '.join(loaded) or 'none'}")
 
 
@@ -238,10 +258,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder, databases(Path(folder)) as kinds:
         print(f"{os.cpu_count()} cores, median of {ROUNDS} rounds of {given.seconds:g} s")
         for kind, new_url in kinds.items():
-            compare(kind, new_url, [int(count) for count in given.writers.split(",")], given.seconds)
-        url = f"sqlite:///{folder}/full.sqlite"
-        fill(url, given.guests, given.hosts)
-        read_costs(url)
+            compare(kind, new_url, [int(count) for count in given.writers.split(",") if count], given.seconds)
+        cloud = Path(folder) / "cloud"
+        subprocess.run([BERTH, "init", str(cloud)], check=True, stdout=subprocess.DEVNULL)
+        fill(find_cloud(str(cloud)).ledger_url, given.guests, given.hosts)
+        read_costs(cloud)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,10 @@ class BerthError(Exception):
         self.data = dict(data or {})
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the error as JSON-ready data: error, message, hint, details, data."""
+        """Returns the error as JSON-ready data: error, exit_code, message, hint, details, data."""
         return {
             "error": type(self).__name__,
+            "exit_code": self.exit_code,
             "message": self.message,
             "hint": self.hint,
             "details": list(self.details),
@@ -115,9 +116,13 @@ class Busy(BerthError):
 
 
 def error_from_dict(data: Mapping[str, Any]) -> BerthError:
-    """Returns the error that to_dict() described: how an error crosses from a playbook to the CLI."""
+    """Returns the error that to_dict() described: how an error crosses from a playbook to the CLI.
+
+    Of a kind that this process has not loaded, it is the kind of this module with the same exit code.
+    """
     kinds = {kind.__name__: kind for kind in _tree(BerthError)}
-    kind = kinds.get(str(data.get("error")), BerthError)
+    codes = {kind.exit_code: kind for kind in reversed(_tree(BerthError)) if kind.__module__ == __name__}
+    kind = kinds.get(str(data.get("error"))) or codes.get(int(data.get("exit_code", 1)), BerthError)
     return kind(
         str(data.get("message", "")),
         hint=str(data.get("hint", "")),
