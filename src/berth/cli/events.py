@@ -17,7 +17,7 @@ COLUMNS = (*WHAT, "started_at", "ended_at", "seconds", "outcome", "error")
 
 def events(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name or UUID of the guest; the UUID also of one that is gone.")],
+    name: Annotated[str, typer.Argument(help="Name or UUID of the guest, also of one that is gone.")],
     project: Annotated[str | None, typer.Option("--project", help="Project of the guest.")] = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:

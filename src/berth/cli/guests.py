@@ -52,12 +52,14 @@ def show(
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Show everything about one guest."""
-    from berth.verbs.guest_events import action_views, find_any_guest
+    from berth.verbs.guest_events import action_views
+    from berth.verbs.guest_names import find_guest, is_uuid
     from berth.verbs.guest_view import guest_details
 
     context: CliContext = ctx.obj
     with open_ledger(context.cloud) as ledger:
-        row = find_any_guest(ledger, name, project or context.cloud.settings.default_project)
+        owner = project or context.cloud.settings.default_project
+        row = ledger.guest_by_uuid(name) if is_uuid(name) else find_guest(ledger, name, owner)
         silent, events = ledger.silent_hosts(), ledger.events(row.uuid)
     shown = [guest_details(row, silent)]
     _warn_of_stale(shown, silent)

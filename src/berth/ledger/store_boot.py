@@ -73,7 +73,7 @@ class BootStore(Store):
         """
         with self._database.write() as connection:
             row = rows_by_uuid(connection, [claim.guest_uuid])[claim.guest_uuid]
-            if (row.host, row.task_state, row.deleted_at) != (expect_host, None, None):
+            if (row.host, row.task_state, row.deleted_at, row.lock_reason) != (expect_host, None, None, None):
                 raise Conflict(f"guest {row.name}: it changed meanwhile", hint="look again: `berth doctor`")
             _keep_ports(connection, row, claim.host)
             check_claims(connection, [claim], {row.uuid: (row.project, row.server_group)} if row.server_group else {})

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from berth.errors import NotFound
 from berth.ledger.rows import Event, GuestRow, StepRow
 from berth.ledger.store import Ledger
 from berth.verbs.guest_names import find_guest, is_uuid
@@ -13,8 +14,16 @@ from berth.verbs.guest_view import timestamp
 
 
 def find_any_guest(ledger: Ledger, name: str, project: str) -> GuestRow:
-    """Returns a guest by name, or by UUID also when it is gone. Raises NotFound."""
-    return ledger.guest_by_uuid(name) if is_uuid(name) else find_guest(ledger, name, project)
+    """Returns a guest by name or UUID, also one that is gone: of several of one name the last. Raises NotFound."""
+    if is_uuid(name):
+        return ledger.guest_by_uuid(name)
+    try:
+        return find_guest(ledger, name, project)
+    except NotFound:
+        gone = ledger.guests(project=project, names=[name], deleted=True)
+        if not gone:
+            raise
+        return max(gone, key=lambda row: row.created_at)
 
 
 def action_views(events: Iterable[Event]) -> list[dict[str, Any]]:

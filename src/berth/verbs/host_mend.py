@@ -32,8 +32,11 @@ def begin(call: Call) -> Outcome:
     keys = set(call.request["keys"])
     catalog = load_catalog(call.cloud.catalog_path)
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        found = [one for one in care.all_differences(ledger, call.cloud.name, catalog) if one.key in keys and one.mend]
-        mended = [] if call.check_mode else _in_ledger(ledger, call, keys, found)
+        chosen = [one for one in care.all_differences(ledger, call.cloud.name, catalog) if one.key in keys and one.mend]
+        locked = {row.uuid for row in ledger.guests() if row.lock_reason is not None}
+        found = [one for one in chosen if one.subject not in locked]
+        mended = [_row(one.key, False, "its guest is locked") for one in chosen if one.subject in locked]
+        mended += [] if call.check_mode else _in_ledger(ledger, call, keys, found)
         work = _work(ledger, found)
     return {"hosts": sorted(work), "work": work, "mended": mended, "changed": bool(work or mended)}
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from berth.cloud import Cloud
-from berth.errors import HostFailed, NoValidHost, Partial
+from berth.errors import Conflict, HostFailed, NoValidHost, Partial
 from berth.ledger import Ledger
 from berth.ledger.claiming import ClaimRefused
 from berth.ledger.model import Verb
@@ -123,6 +123,28 @@ def test_without_partial_a_guest_that_fails_takes_the_others_with_it(cloud: Clou
     assert "--partial" in caught.value.hint and "berth delete web-2" in caught.value.hint
     with Ledger.open(cloud.ledger_url) as ledger:
         assert ledger.usage() == {} and ledger.open_actions() == []
+
+
+def test_a_run_that_dies_while_it_takes_guests_back_is_finished_by_a_delete(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("os.getppid", lambda: 2**22 + 1)  # no process: whoever it is has died
+        begun = boot.begin(call(cloud, request={**REQUEST, "count": 3}))
+        passed = {"action_id": begun["action"], "request": {"uuids": begun["uuids"]}}
+        outcome = boot.record(call(cloud, results=_answers(begun["work"], {"web-2": "request"}), **passed))
+    assert outcome["undo"]["hosts"]
+    with pytest.raises(Conflict) as caught:
+        boot.begin(call(cloud, request={**REQUEST, "count": 3}))
+    assert sum("it is being deleted" in line for line in caught.value.details) == 2
+    deleted = delete.begin(call(cloud, request={"names": ["web-1", "web-2", "web-3"]}))
+    said = {
+        host: {GUEST_RESULT: {"guests": [{"uuid": one["uuid"], "ok": True} for one in share["guests"]]}}
+        for host, share in deleted["work"].items()
+    }
+    delete.finish(call(cloud, action_id=deleted["action"], request={"uuids": deleted["uuids"]}, results=said))
+    with Ledger.open(cloud.ledger_url) as ledger:
+        assert (ledger.guests(), ledger.usage(), ledger.open_actions()) == ([], {}, [])
 
 
 def test_with_partial_the_others_stay(cloud: Cloud) -> None:

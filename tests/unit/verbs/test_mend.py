@@ -129,3 +129,14 @@ def test_a_run_that_lives_is_left_alone(cloud: Cloud, web: dict[str, Any]) -> No
 
 def test_the_playbook_is_one_of_the_conductors(cloud: Cloud) -> None:
     assert isinstance(call(cloud), Call) and host_mend.begin(call(cloud, request={"keys": []}))["hosts"] == []
+
+
+def test_of_a_locked_guest_nothing_is_mended(cloud: Cloud, web: dict[str, Any]) -> None:
+    here, there = others(web)
+    refresh(cloud, {web["host"]: facts(web["host"]), here: facts(here, domain(web, "running")), there: facts(there)})
+    with Ledger.open(cloud.ledger_url) as ledger:
+        ledger.lock_guests([web["uuid"]], by="me", reason="")
+    key = f"moved:{here}:{web['uuid']}"
+    assert mend(cloud, [key]) == ({}, {key: (False, "its guest is locked")})
+    with Ledger.open(cloud.ledger_url) as ledger:
+        assert ledger.guest("default", "web").host == web["host"]
