@@ -19,7 +19,7 @@ from berth.ledger.model import Verb
 from berth.ledger.owner import Owner
 from berth.ledger.quota import QuotaExceeded
 from berth.ledger.rows import ActionRequest, BootRecord, Claim, NewGuest, Resources
-from berth.verbs import booking, boot, placing
+from berth.verbs import booking, boot, delete, placing
 from berth.verbs.boot_verdict import GUEST_RESULT, IMAGE_RESULT
 
 _FLOW = runpy.run_path(str(Path(__file__).with_name("test_boot_flow.py")))
