@@ -86,7 +86,7 @@ def _left_behind(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _claims(snapshot: Snapshot) -> Iterator[Finding]:
-    """A guest on a host has one claim there, of its own size."""
+    """A guest on a host has one claim there, of its own size unless its flavor or image says what it needs instead."""
     claims: dict[str, list[ClaimRow]] = {}
     for claim in snapshot.claims:
         claims.setdefault(claim.guest_uuid, []).append(claim)
@@ -99,12 +99,13 @@ def _claims(snapshot: Snapshot) -> Iterator[Finding]:
                 Kind.NO_CLAIM, row.uuid, f"guest {row.name} is on {row.host} without a claim there", "`berth doctor`"
             )
         moving = row.task_state in _MOVING or row.vm_state is VmState.RESIZED
+        special = bool(row.plan.get("extra_specs") or row.plan.get("properties"))
         for claim in mine:
             if claim.host != row.host and not moving:
                 where = f"guest {row.name} is on {row.host or 'no host'} and has a claim on {claim.host}"
                 yield Finding(Kind.CLAIM_ELSEWHERE, row.uuid, where, f"see where it runs: `berth show {row.name}`")
             booked = (claim.vcpus, claim.memory_mib, claim.disk_mib)
-            if booked != (row.vcpus, row.memory_mib, row.disk_mib) and not moving:
+            if booked != (row.vcpus, row.memory_mib, row.disk_mib) and not moving and not special:
                 sizes = f"{booked}, the guest is {(row.vcpus, row.memory_mib, row.disk_mib)}"
                 yield Finding(Kind.CLAIM_DIFFERS, row.uuid, f"guest {row.name}: its claim on {claim.host} is {sizes}")
 

@@ -111,7 +111,9 @@ def _follow(ledger: Ledger, call: Call, one: Difference) -> str:
     """Records a guest where it was found, if it fits there by the ledger's own rule."""
     row = ledger.guest_by_uuid(one.subject)
     fleet = placing.read_fleet(ledger, call.cloud)
-    size = Resources(row.vcpus, row.memory_mib, row.disk_mib)
+    claims = ledger.claims_of([row.uuid])
+    booked = claims[0] if claims else row
+    size = Resources(booked.vcpus, booked.memory_mib, booked.disk_mib)
     limits = fleet.limits(one.host)
     domain = _domain(ledger, one)
     record = domain.get("record") or {}

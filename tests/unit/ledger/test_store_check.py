@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from berth.ledger import Ledger
 from berth.ledger.consistency import Kind
 from berth.ledger.model import BootStep, GroupPolicy, Outcome, PowerState, VmState
 from berth.ledger.owner import Owner
-from berth.ledger.rows import AddressWish, BootRecord, GuestResult
+from berth.ledger.rows import AddressWish, BootRecord, GuestResult, Resources
 
 
 @pytest.fixture
@@ -120,3 +121,13 @@ def test_references_into_nowhere_are_found_in_the_file(sound: Ledger) -> None:
     assert [finding.message for finding in damaged] == [
         "table claims, row 2: refers to a row of hosts that is not there"
     ]
+
+
+def test_a_claim_may_differ_where_the_flavor_says_so(ledger: Ledger, kit: Any) -> None:
+    """`resources:VCPU` of a flavor books other amounts than the guest has."""
+    action = kit.begin(ledger, "a", "b")
+    for name, plan in (("a", {}), ("b", {"extra_specs": {"resources:VCPU": "0"}})):
+        new = replace(kit.guest(name), plan=plan)
+        booked = replace(kit.claim(new), resources=Resources(0, 512, 1024))
+        ledger.record_boot(action.id, BootRecord((new,), (booked,)))
+    assert [(one.kind, one.key) for one in ledger.check()] == [(Kind.CLAIM_DIFFERS, "a")]
