@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger
-from berth.cli.output import Format, FormatOption, print_rows, printable
+from berth.cli.output import Format, FormatOption, has_terminal, print_rows, printable
 from berth.cli.progress import progress
 from berth.errors import InvalidInput
 
@@ -61,8 +60,3 @@ def _ask(context: CliContext, names: list[str], project: str | None) -> None:
         typer.echo(f"  {printable(name)}: not in the ledger; what a cut off run left of it is ended", err=True)
     if not typer.confirm("Delete them?", err=True):
         raise typer.Exit(1)
-
-
-def has_terminal() -> bool:
-    """Returns whether somebody can be asked."""
-    return sys.stdin.isatty()

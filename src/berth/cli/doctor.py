@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from berth.cli.context import CliContext
-from berth.cli.output import Format, FormatOption, print_rows, printable
+from berth.cli.output import Format, FormatOption, has_terminal, print_rows, printable
 from berth.cli.progress import progress
 from berth.errors import HostFailed
 
@@ -52,7 +52,7 @@ def _agreed(findings: list[Finding]) -> list[str]:
     """Returns the keys of what is mended: all that is safe, and what the operator says yes to."""
     keys = [finding["key"] for finding in findings if finding["mend"] == "safe"]
     asked = [finding for finding in findings if finding["mend"] == "ask"]
-    if not sys.stdin.isatty():
+    if not has_terminal():
         return keys
     for finding in asked:
         typer.echo(printable(f"{finding['host']}: {finding['found']}"), err=True)
@@ -78,6 +78,10 @@ def _conclude(findings: list[Finding], *, fixed: bool) -> None:
     warned = sum(finding["status"] == "warn" for finding in findings)
     safe = sum(finding["mend"] == "safe" for finding in findings)
     asked = sum(finding["mend"] == "ask" for finding in findings)
+    if safe and not fixed:
+        print(f"{safe} can be mended without losing anything: `berth doctor --fix`", file=sys.stderr)
+    if asked:
+        print(f"{asked} need an answer: `berth doctor --fix` on a terminal asks", file=sys.stderr)
     if failed:
         names = ", ".join(sorted({finding["host"] for finding in failed}))
         raise HostFailed(
@@ -86,7 +90,3 @@ def _conclude(findings: list[Finding], *, fixed: bool) -> None:
             data={"failed": failed},
         )
     print(f"{len(findings)} checks, {warned} with warnings: guests can boot", file=sys.stderr)
-    if safe and not fixed:
-        print(f"{safe} can be mended without losing anything: `berth doctor --fix`", file=sys.stderr)
-    if asked:
-        print(f"{asked} need an answer: `berth doctor --fix` on a terminal asks", file=sys.stderr)

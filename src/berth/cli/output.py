@@ -102,6 +102,11 @@ def printable(text: str) -> str:
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in one_line)
 
 
+def has_terminal() -> bool:
+    """Returns whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
 def _print_data(data: Any, fmt: Format) -> None:
     print(_data_text(data, fmt).rstrip("\n"))
 

@@ -138,6 +138,11 @@ class HostStore(Store):
             connection.execute(hosts.update().where(hosts.c.name == name).values(values))
             return _host(connection, name)
 
+    def failing_hosts(self) -> set[str]:
+        """Returns the hosts that failed builds are counted against."""
+        with self._database.read() as connection:
+            return set(connection.execute(select(hosts.c.name).where(hosts.c.failure_score > 0)).scalars())
+
     def usage(self) -> dict[str, Usage]:
         """Returns host -> what is claimed there; a host without claims is not in it."""
         with self._database.read() as connection:

@@ -122,10 +122,9 @@ def _count_builds(ledger: Ledger, fates: Mapping[Fate, Sequence[GuestRow]], verd
 
     What no host could have made says nothing of this one; neither does a server group that has no place for it.
     """
-    scores = {row.name: row.failure_score for row in ledger.hosts()} if fates[Fate.MADE] else {}
-    for host in sorted({str(row.host) for row in fates[Fate.MADE]}):
-        if scores[host]:
-            ledger.count_build(host, ok=True)
+    forgiven = {str(row.host) for row in fates[Fate.MADE]} & ledger.failing_hosts()
+    for host in sorted(forgiven):
+        ledger.count_build(host, ok=True)
     for row in (*fates[Fate.ELSEWHERE], *fates[Fate.LOST]):
         if verdicts[row.uuid].result.get("reason") != "group":
             ledger.count_build(str(row.host), ok=False)

@@ -61,8 +61,11 @@ class World:
         work = begun["work"]
         for _round in range(boot_rounds.MAX_ATTEMPTS):
             results = {host: self._make(host, share) for host, share in work.items()}
-            work = boot.record(call(self.cloud, results=results, **passed))["work"]
-        return list(boot.finish(call(self.cloud, **passed))["guests"])
+            outcome = boot.record(call(self.cloud, results=results, **passed))
+            work, passed["request"] = outcome["work"], {**passed["request"], "undo": outcome["undo"]}
+        undo = passed["request"]["undo"]["work"]
+        removed = {host: self._change(host, share, "remove", None) for host, share in undo.items()}
+        return list(boot.finish(call(self.cloud, results=removed, **passed))["guests"])
 
     def delete(self) -> list[dict[str, Any]]:
         begun = delete.begin(call(self.cloud, request={"names": NAMES}))
