@@ -5,9 +5,11 @@
 
 speed    one request: Nova's default filters and all its weighers, the same in Berth, on the same fleet in one run;
          the prototype is one mask and one min-max score, the least that anything on columns can cost
-batch    1,000 requests in one call onto 10,000 and 100,000 hosts, with Nova's defaults and with every filter on
-packing  guests placed before the first refusal, five mixes: Nova's weighers, best fit, our pack profile; hspace,
-         which knows one flavor at a time and keeps room for a dead node (N+1), on one flavor
+batch    1,000 requests in one call onto 10,000 and 100,000 hosts, with Nova's defaults and with every filter on,
+         each in a process of its own; the prototype computes everything again for each request
+packing  guests placed before the first refusal, five mixes: Nova's weighers, best fit, our pack profile, and an
+         upper bound; then Ganeti's hspace, which knows one size at a time, on each size and each mix's mean size,
+         with and without the room that it keeps for a dead node (N+1)
 
 Times are CPU seconds of the one thread that works, so that other work on the machine does not count. Nova is
 installed once into .cache; hspace is looked up on the path (Debian: apt install ganeti-htools).
@@ -22,6 +24,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,6 +58,12 @@ NOVA_FILTERS = (
     "ServerGroupAntiAffinityFilter",
     "ServerGroupAffinityFilter",
 )
+SPEED_CASES = ((100, "plain"), (1000, "plain"), (10_000, "plain"), (1000, "full"), (10_000, "full"))
+BATCH_HOSTS = (10_000, 100_000)
+LARGEST = 100_000
+NO_N_PLUS_1 = ("--no-capacity-checks",)
+HSPACE_S = 120
+HSPACE_BYTES = 2 * 1024**3
 PACK = Profile(
     name="pack",
     weighers=("RAMWeigher", "CPUWeigher", "DiskWeigher"),
@@ -124,56 +133,78 @@ def speed() -> None:
     """Prints the time of one request."""
     python = load("nova_venv", ROOT / "tests" / "peers" / "nova_venv.py").nova_python()
     print("\none request     hosts       Nova      Berth  prototype   Nova/Berth  Berth/prototype")
-    for count, kind in ((100, "plain"), (1000, "plain"), (10_000, "plain"), (1000, "full"), (10_000, "full")):
+    for count, kind in SPEED_CASES:
         nova = nova_seconds(python, count, kind)
         fleet = read_fleet(fleets.fleet(count, full=kind == "full")).fleet
         request = request_of(fleets.request(full=kind == "full"))
         profile = Profile(filters=tuple(nova["names"][0]), weighers=tuple(nova["names"][1]))
-        ours = seconds(lambda f=fleet, r=request, p=profile: place(f, [r], p, now_s=0.0))
         chosen = place(fleet, [request], profile, now_s=0.0)
         best = chosen.explain().weighed[0].score
         theirs = {weighed.host: weighed.score for weighed in chosen.explain().weighed}[nova["best"]]
         assert best == theirs, f"Nova's choice {nova['best']} is not among our best"
-        prototype = Prototype(fleet)
-        need = np.array((request.vcpus, request.memory_mib, request.disk_gib * 1024))
-        bare = seconds(lambda p=prototype, n=need: p.place(n))
+        ours, bare = one_request(fleet, request, profile)
         print(
             f"{kind:<12} {count:>8} {nova['seconds'] * 1e3:>7.2f} ms {ours * 1e6:>7.0f} us {bare * 1e6:>7.0f} us "
             f"{nova['seconds'] / ours:>11.0f}x {ours / bare:>15.1f}x"
         )
+    # Nova takes ten seconds and more for one request here.
+    ours, bare = one_request(big_fleet(LARGEST), request_of(fleets.request()), Profile(filters=NOVA_FILTERS))
+    times = f"{'-':>10} {ours * 1e6:>7.0f} us {bare * 1e6:>7.0f} us"
+    print(f"{'plain':<12} {LARGEST:>8} {times} {'-':>12} {ours / bare:>15.1f}x")
+
+
+def one_request(fleet: Fleet, request: GuestRequest, profile: Profile) -> tuple[float, float]:
+    """Returns what one request takes Berth, and the prototype."""
+    ours = seconds(lambda: place(fleet, [request], profile, now_s=0.0))
+    prototype = Prototype(fleet)
+    need = np.array((request.vcpus, request.memory_mib, request.disk_gib * 1024))
+    return ours, seconds(lambda: prototype.place(need))
 
 
 def batch() -> None:
-    """Prints the time of a thousand requests in one call."""
-    print("\n1,000 requests in one call (ten flavors)    hosts   seconds   us/request   with every filter on")
-    every = tuple(BUILT_IN.filters)
-    for count in (10_000, 100_000):
-        fleet = big_fleet(count)
-        requests = [
-            GuestRequest(
-                uuid=f"u{n}",
-                name=f"u{n}",
-                flavor=f"f{n % 10}",
-                vcpus=1 + n % 10 % 4,
-                memory_mib=1024 * (1 + n % 10),
-                disk_gib=10,
-                extra_specs={"capabilities:cpu_info:arch": "x86_64", "aggregate_instance_extra_specs:rack": ">= 0"},
-                image_properties={"hw_architecture": "x86_64", "os_distro": "debian"},
-                hints={"build_near_host_ip": "10.0.0.1", "cidr": "/8", "query": [">", "$free_ram_mb", 1]},
-            )
-            for n in range(1000)
-        ]
-        timed = []
-        for filters in (NOVA_FILTERS, every):
-            profile = Profile(filters=filters)
-            before = time.process_time()
-            decision = place(fleet, requests, profile, now_s=0.0)
-            timed.append(time.process_time() - before)
-            assert decision.ok, decision.error()
-        plain, full = timed
-        print(f"{count:>49,} {plain:>9.3f} {plain * 1e3:>12.0f} {full:>14.3f} s ({full / plain:.1f}x)")
+    """Prints the time of a thousand requests in one call. Each fleet has a process, so that its memory is its own."""
+    print("\n1,000 requests, ten flavors    hosts   seconds  us/request  prototype    every filter on   peak memory")
+    for count in BATCH_HOSTS:
+        subprocess.run([sys.executable, __file__, f"batch-{count}"], check=True)
+
+
+def one_batch(count: int) -> None:
+    """Prints one row of batch()."""
+    fleet, requests = big_fleet(count), batch_requests()
+    timed = []
+    for filters in (NOVA_FILTERS, tuple(BUILT_IN.filters)):
+        profile = Profile(filters=filters)
+        before = time.process_time()
+        decision = place(fleet, requests, profile, now_s=0.0)
+        timed.append(time.process_time() - before)
+        assert decision.ok, decision.error()
+    plain, full = timed
+    prototype = Prototype(fleet)
+    bare = seconds(lambda: prototype.place(np.array((1, 1024, 10 * 1024))))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory of the process: {peak_mib:.0f} MiB")
+    print(
+        f"{count:>36,} {plain:>9.3f} {plain * 1e3:>11.0f} {bare * 1e6:>7.0f} us "
+        f"{full:>8.3f} s ({full / plain:.1f}x) {peak_mib:>9.0f} MiB",
+        flush=True,
+    )
+
+
+def batch_requests() -> list[GuestRequest]:
+    """Returns a thousand guests of ten flavors that ask for something of most filters."""
+    return [
+        GuestRequest(
+            uuid=f"u{n}",
+            name=f"u{n}",
+            flavor=f"f{n % 10}",
+            vcpus=1 + n % 10 % 4,
+            memory_mib=1024 * (1 + n % 10),
+            disk_gib=10,
+            extra_specs={"capabilities:cpu_info:arch": "x86_64", "aggregate_instance_extra_specs:rack": ">= 0"},
+            image_properties={"hw_architecture": "x86_64", "os_distro": "debian"},
+            hints={"build_near_host_ip": "10.0.0.1", "cidr": "/8", "query": [">", "$free_ram_mb", 1]},
+        )
+        for n in range(1000)
+    ]
 
 
 def big_fleet(count: int) -> Fleet:
@@ -214,7 +245,7 @@ def packing() -> None:
     """Prints how many guests are placed before the first refusal."""
     fleet = build_fleet(pack_hosts())
     print(f"\nguests placed before the first refusal, {fleets.PACK_HOSTS} hosts")
-    print("mix          Nova's weighers   best fit   pack   upper bound   pack/best")
+    print("mix          Nova's weighers   best fit   pack   upper bound   pack/best   pack/bound")
     for mix in fleets.MIXES:
         wanted = fleets.arrivals(mix, 6000)
         requests = [
@@ -227,7 +258,7 @@ def packing() -> None:
         bound = upper_bound(wanted)
         assert nova is not None and pack is not None
         best = max(nova, fit, pack)
-        print(f"{mix:<12} {nova:>15} {fit:>10} {pack:>6} {bound:>13} {pack / best:>11.3f}")
+        print(f"{mix:<12} {nova:>15} {fit:>10} {pack:>6} {bound:>13} {pack / best:>11.3f} {pack / bound:>12.3f}")
     hspace()
 
 
@@ -255,24 +286,65 @@ def upper_bound(wanted: list[tuple[int, int, int, int]], hosts: int = fleets.PAC
 
 
 def hspace() -> None:
-    """Prints how many guests of one flavor fit on ten equal hosts: Ganeti's hspace, which takes no mixes, and Berth."""
-    print("\none flavor on 10 hosts    hspace    Berth   upper bound")
+    """Prints how many guests of one size fit on ten equal hosts: Ganeti's hspace, which takes no mixes, and Berth."""
+    print("\none size on 10 hosts                         hspace N+1   hspace   Berth   upper bound   Berth/hspace")
     program = shutil.which("hspace")
     if program is None:
-        print("hspace is not installed: apt install ganeti-htools")
-        return
-    size = fleets.PACK_HOST
-    hosts = pack_hosts()[:10]
-    for vcpus, memory_mib, disk_gib, _ in fleets.MIXES["balanced"]:
-        node = f"preferred,10,{size['disk_gib'] * 1024},{size['memory_mib']},{size['vcpus']}"
+        sys.exit("hspace is not installed: apt install ganeti-htools")
+    fleet = build_fleet(pack_hosts()[:10])
+    for mix, flavors in fleets.MIXES.items():
+        for name, (vcpus, memory_mib, disk_gib) in sizes(flavors):
+            theirs = [hspace_count(program, (vcpus, memory_mib, disk_gib), *extra) for extra in ((), NO_N_PLUS_1)]
+            flavor = GuestRequest(uuid="f", name="f", vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)
+            (ours,) = capacity(fleet, [flavor], PACK, now_s=0.0)
+            bound = upper_bound([(vcpus, memory_mib, disk_gib, 1)] * 6000, 10)
+            label = f"{mix:<9} {name:<5} {vcpus:>2} vCPU {memory_mib:>6} MiB {disk_gib:>4} GiB"
+            ratio = ours.total / theirs[1]
+            print(f"{label:<44} {theirs[0]:>10} {theirs[1]:>8} {ours.total:>7} {bound:>13} {ratio:>14.3f}")
+
+
+def sizes(flavors: tuple[tuple[int, int, int, int], ...]) -> list[tuple[str, tuple[int, int, int]]]:
+    """Returns the sizes of a mix, and the size of its mean guest."""
+    shares = sum(flavor[3] for flavor in flavors)
+    mean = [-(-sum(flavor[at] * flavor[3] for flavor in flavors) // shares) for at in range(3)]
+    return [*((f"{flavor[3]}/{shares}", flavor[:3]) for flavor in flavors), ("mean", (mean[0], mean[1], mean[2]))]
+
+
+def hspace_count(program: str, size: tuple[int, int, int], *extra: str) -> int:
+    """Returns how many guests of one size hspace finds room for. It never fills a node's memory to the last MiB."""
+    vcpus, memory_mib, disk_gib = size
+    with tempfile.NamedTemporaryFile("w", suffix=".data") as cluster:
+        cluster.write(cluster_text(10, size))
+        cluster.flush()
         spec = f"{disk_gib * 1024},{memory_mib},{vcpus}"
-        options = ["--simulate", node, "--standard-alloc", spec, "--disk-template", "plain", "--machine-readable"]
-        run = subprocess.run([program, *options], capture_output=True, text=True, check=True, timeout=300)
-        theirs = next(line.partition("=")[2] for line in run.stdout.splitlines() if "HTS_ALLOC_INSTANCES" in line)
-        flavor = GuestRequest(uuid="f", name="f", vcpus=vcpus, memory_mib=memory_mib, disk_gib=disk_gib)
-        (ours,) = capacity(build_fleet(hosts), [flavor], PACK, now_s=0.0)
-        bound = upper_bound([(vcpus, memory_mib, disk_gib, 1)] * 6000, 10)
-        print(f"{vcpus} vCPU, {memory_mib // 1024:>3} GiB, {disk_gib:>3} GiB {theirs:>8} {ours.total:>8} {bound:>13}")
+        options = ["-t", cluster.name, "--standard-alloc", spec, "--disk-template", "plain", *extra]
+        command = [program, *options, "--machine-readable"]
+        run = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=HSPACE_S, preexec_fn=bound_memory
+        )
+    return int(next(line.partition("=")[2] for line in run.stdout.splitlines() if "HTS_ALLOC_INSTANCES" in line))
+
+
+def bound_memory() -> None:
+    """Keeps hspace, which takes what it can get when it does not end, from taking the machine's memory."""
+    resource.setrlimit(resource.RLIMIT_AS, (HSPACE_BYTES, HSPACE_BYTES))
+
+
+def cluster_text(count: int, size: tuple[int, int, int]) -> str:
+    """Returns the equal hosts as htools' text data, empty, with a policy that allows guests of this size only.
+
+    hspace also looks for room for ever smaller guests, from the policy's largest on, and does not end when that is
+    much larger than the hosts.
+    """
+    host, (guest_vcpus, guest_memory_mib, guest_disk_gib) = fleets.PACK_HOST, size
+    memory_mib, disk_mib, vcpus = host["memory_mib"], host["disk_gib"] * 1024, host["vcpus"]
+    nodes = [
+        f"h{n}|{memory_mib}|0|{memory_mib}|{disk_mib}|{disk_mib}|{vcpus}|{'N' if n else 'M'}|uuid|1||N|0|1|1.0"
+        for n in range(count)
+    ]
+    guest = f"{guest_memory_mib},{guest_vcpus},{guest_disk_gib * 1024},1,1,1"
+    policy = f"{guest}|{guest};{guest}|plain|1.0|1000000.0"
+    return "\n".join(["group|uuid|preferred||", "", *nodes, "", "", "", f"|{policy}", f"group|{policy}", ""])
 
 
 PARTS = {"speed": speed, "batch": batch, "packing": packing}
@@ -281,6 +353,9 @@ PARTS = {"speed": speed, "batch": batch, "packing": packing}
 def main() -> None:
     """Runs the parts that are named, or all."""
     wanted = sys.argv[1:] or list(PARTS)
+    if wanted[0].startswith("batch-"):
+        one_batch(int(wanted[0].removeprefix("batch-")))
+        return
     unknown = [name for name in wanted if name not in PARTS]
     if unknown:
         sys.exit(f"unknown part {unknown[0]}; parts: {', '.join(PARTS)}")
