@@ -32,6 +32,7 @@ FILES = {
             "catalog/images.yml",
             KEYPAIRS,
             "catalog/networks.yml",
+            "catalog/placement.yml",
             "catalog/projects.yml",
             "guests.berth.yml",
             "inventory/group_vars/compute.yml",

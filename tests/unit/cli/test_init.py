@@ -20,6 +20,7 @@ from berth.cli.init import FILES, SECRETS, TEMPLATES, init, make_cloud
 from berth.cloud import Settings, find_cloud
 from berth.errors import BerthError, Conflict, InvalidInput
 from berth.spec.load import load_catalog
+from berth.verbs.placement_profiles import read_profiles
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2tr me@home"
 
@@ -51,6 +52,8 @@ def test_the_cloud_works_as_written(cloud: Path) -> None:
     assert list(catalog.images) == ["debian-12", "debian-13", "ubuntu-24.04", "tiny"]
     assert [(network.kind, network.cidr) for network in catalog.networks.values()] == [("nat", "192.168.150.0/24")]
     assert list(catalog.projects) == ["default"]
+    profiles = read_profiles(find_cloud(cloud))
+    assert (list(profiles.profiles), profiles.choose().name) == (["spread", "pack"], "spread")
     assert find_cloud(cloud).settings == Settings()
 
 
