@@ -89,8 +89,8 @@ def read_fleet(ledger: Ledger, cloud: Cloud, *, now_s: float = 0.0) -> FleetNow:
     special = []
     for guest in ledger.guests():
         by_host.setdefault(guest.host or "", []).append(guest)
-        if guest.plan.get("extra_specs") or guest.plan.get("properties"):
-            special.append(guest.uuid)
+        if guest.plan.get("extra_specs") or "hw_cpu_policy" in (guest.plan.get("properties") or {}):
+            special.append(guest.uuid)  # only these may have booked something else than their flavor says
     claims = {claim.guest_uuid: claim for claim in ledger.claims_of(special)} if special else {}
     known = _Known(cloud.name, ledger.guest_uuids(), ledger.aggregates(), claims, now_s)
     hosts = tuple(_host(row, by_host[row.name], known) for row in rows.values())
