@@ -87,6 +87,6 @@ def _of_power(row: GuestRow) -> Finding:
 
 def _of_ledger(one: LedgerFinding) -> Finding:
     status = Status.FAIL if one.kind in _SEVERE else Status.WARN
-    fix = one.hint or "`berth doctor --fix`"
+    fix = "`berth doctor --fix`" if one.safe else one.hint or "a person must decide; `berth show` tells more of a guest"
     safe = (f"{REPAIR}:{one.kind}:{one.key}", Mend.SAFE.value) if one.safe else ("", "")
     return Finding(LEDGER, one.kind.value, status, one.message, "", fix, *safe)
