@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Eight processes boot, delete, start, stop and refresh at random on one ledger, and are killed at random.
 
-    python tests/soak/soak.py [--database sqlite|postgresql] [--seconds 300] [--seed N] [--keep]
+    python tests/soak/soak.py [--database sqlite|postgresql] [--seconds 300] [--verbs N] [--seed N] [--keep]
 
 It prints its seed. What every transaction and every host did is recorded and then replayed by checker.py: no double
 claim, no over-commitment, no MAC, address or port twice; at the end the ledger equals the hosts. Exit code 1 otherwise.
@@ -36,6 +36,8 @@ from berth.verbs import placing
 
 SERVER = Path(__file__).parent.parent / "unit/ledger/postgresql_server.py"
 PROCESSES = 8
+# A run that has not done its verbs in time may take so many times as long.
+LONGEST = 6
 
 
 @contextmanager
@@ -82,11 +84,14 @@ class Herd:
         if not os.WIFSIGNALED(status):
             self.failures.append(f"process {victim} ended by itself, status {status}; its traceback is above")
 
-    def run(self, seconds: float) -> None:
-        """Keeps eight processes at work; one of them is killed every second or so."""
-        end = time.monotonic() + seconds
+    def run(self, seconds: float, verbs: int) -> None:
+        """Keeps eight processes at work, on a busy machine longer; one of them is killed every second or so."""
+        begin = time.monotonic()
         try:
-            while time.monotonic() < end and not self.failures:
+            while not self.failures:
+                worked_s = time.monotonic() - begin
+                if worked_s > seconds and (worked_s > LONGEST * seconds or sum(count(self.log).values()) >= verbs):
+                    return
                 while len(self.alive) < PROCESSES:
                     self.start()
                 time.sleep(self.chance.uniform(0.3, 1.5))
@@ -119,16 +124,17 @@ def collect(cloud: Cloud) -> Recorded:
         )
 
 
-def soak(database: str, seconds: float, seed: int, folder: Path) -> int:
+def soak(asked: argparse.Namespace, folder: Path) -> int:
     """Runs it and prints what happened; returns how many problems there were."""
-    print(f"seed {seed}, {database}, {PROCESSES} processes, {seconds:g} s", flush=True)
-    with ledger_url(database, folder) as url:
+    seed, seconds = asked.seed, asked.seconds
+    print(f"seed {seed}, {asked.database}, {PROCESSES} processes, {seconds:g} s", flush=True)
+    with ledger_url(asked.database, folder) as url:
         cloud = make_cloud(folder, url)
         with Ledger.open(url) as ledger:
             watch(ledger)
         log = folder / "verbs.log"
         herd = Herd(cloud, seed, log)
-        herd.run(seconds)
+        herd.run(seconds, asked.verbs)
         time.sleep(2 * LONGEST_WORK_S)  # what killed controllers left at work on hosts
         settle(cloud)
         run = collect(cloud)
@@ -149,12 +155,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--verbs", type=int, default=0, help="go on until so many have ended")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--keep", action="store_true", help="keep the folder, to look at it")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="berth-soak-"))
     try:
-        return 1 if soak(asked.database, asked.seconds, asked.seed, folder) else 0
+        return 1 if soak(asked, folder) else 0
     finally:
         if asked.keep:
             print(f"kept: {folder}")
