@@ -148,6 +148,7 @@ def _work(ledger: Ledger, found: Iterable[Difference]) -> dict[str, dict[str, An
             known["keys"].append(one.key)
             continue
         target = {"uuid": one.subject, "name": str(_domain(ledger, one).get("name") or one.subject)}
-        target |= {"instance_dir": paths.instance_dir(one.subject), "console_log": paths.console_log(one.subject)}
+        if one.kind is not Kind.TWIN:  # of a twin only the definition goes: hosts may share their folders
+            target |= {"instance_dir": paths.instance_dir(one.subject), "console_log": paths.console_log(one.subject)}
         share["guests"].append({**target, "keys": [one.key]})
     return work

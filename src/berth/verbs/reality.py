@@ -145,8 +145,10 @@ def _twins(row: GuestRow, copies: Sequence[tuple[str, Mapping[str, Any]]], told:
         if name == row.host:
             continue
         found = f"guest {row.name} is on several hosts: {told}"
-        if row.host in here and domain["state"] not in _ON:
-            fix = f"remove the copy on {name}, with its disk: `berth doctor --fix`"
+        # With the firmware's variables goes a file; on shared storage it would be the one that the guest uses.
+        has_variables = (domain.get("record") or {}).get("firmware") == "efi"
+        if row.host in here and domain["state"] not in _ON and not has_variables:
+            fix = f"remove the definition on {name}, its files stay: `berth doctor --fix`"
             yield Difference(Kind.TWIN, name, row.uuid, found, fix, Mend.ASK, serious=len(on) > 1)
         else:
             fix = f"stop the wrong one by hand (`virsh destroy` on its host), then `berth sync`; recorded: {row.host}"
@@ -193,15 +195,17 @@ def _files(view: _View) -> Iterator[Difference]:
             row = view.live.get(uuid)
             if _just_deleted(view, uuid, host) or (row and (view.on_its_way(row, {host}) or row.host == host)):
                 continue
-            mend = Mend.SAFE if uuid in view.gone else Mend.ASK
+            mend, fix = Mend.SAFE if uuid in view.gone else Mend.ASK, "remove it: `berth doctor --fix`"
+            if row:  # on shared storage it is the guest's own
+                mend, fix = Mend.NONE, f"remove it by hand, unless {host} and {row.host} share that folder"
             if any(f"/{uuid}/" in path for path in _disk_paths(view, host)):  # another domain lives on its disk
-                mend = Mend.NONE
+                mend, fix = Mend.NONE, "see which domain uses it"
             for kind, what in _left(folders.get(uuid), uuid in consoles):
                 known = row or view.gone.get(uuid)
                 whose = f"guest {known.name}" if known else "a guest that the ledger does not know"
                 state = ", deleted" if uuid in view.gone else f", which is on {row.host or 'no host'}" if row else ""
                 found = f"{what} of {uuid}: {whose}{state}"
-                yield Difference(kind, host, uuid, found, "remove it: `berth doctor --fix`", mend)
+                yield Difference(kind, host, uuid, found, fix, mend)
 
 
 def _disk_paths(view: _View, host: str) -> list[str]:

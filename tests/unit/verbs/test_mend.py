@@ -140,3 +140,15 @@ def test_of_a_locked_guest_nothing_is_mended(cloud: Cloud, web: dict[str, Any]) 
     assert mend(cloud, [key]) == ({}, {key: (False, "its guest is locked")})
     with Ledger.open(cloud.ledger_url) as ledger:
         assert ledger.guest("default", "web").host == web["host"]
+
+
+def test_of_a_twin_only_the_definition_goes(cloud: Cloud, web: dict[str, Any]) -> None:
+    """Hosts may share their folders: the copy's disk may be the guest's own."""
+    here, there = others(web)
+    seen = {web["host"]: facts(web["host"], domain(web, "running")), here: facts(here, domain(web, "shutdown"))}
+    refresh(cloud, {**seen, there: facts(there)})
+    key = f"twin:{here}:{web['uuid']}"
+    said = {here: {GUEST_RESULT: {"guests": [{"uuid": web["uuid"], "ok": True}]}}}
+    work, done = mend(cloud, [key], said)
+    assert [sorted(guest) for guest in work[here]["guests"]] == [["keys", "name", "uuid"]] and list(work) == [here]
+    assert done == {key: (True, "")}

@@ -81,6 +81,12 @@ GONE = guest("u9", None, vm_state=VmState.DELETED, deleted_at=20.0)
             id="a copy that is off",
         ),
         pytest.param(
+            [host("h1", domain()), host("h2", domain(state="shutdown", record={"cloud": "mine", "firmware": "efi"}))],
+            [guest()],
+            [(Kind.TWIN, "h2", Mend.NONE, True)],
+            id="a copy that is off, with variables of its firmware",
+        ),
+        pytest.param(
             [host("h1", domain()), host("h2", domain())],
             [guest()],
             [(Kind.TWIN, "h2", Mend.NONE, True)],
@@ -143,8 +149,8 @@ GONE = guest("u9", None, vm_state=VmState.DELETED, deleted_at=20.0)
         pytest.param(
             [host("h1", domain()), host("h2", files=files(folder("u1", other=("notes",))))],
             [guest()],
-            [(Kind.ORPHAN_FOLDER, "h2", Mend.ASK, False)],
-            id="a folder of a guest that is elsewhere",
+            [(Kind.ORPHAN_FOLDER, "h2", Mend.NONE, False)],
+            id="a folder of a guest that is elsewhere: they may share it",
         ),
         pytest.param(
             [host("h1", files=files(folder("u1", "disk.qcow2")))],
