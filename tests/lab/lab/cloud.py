@@ -42,6 +42,7 @@ LIBVIRTS = (
     "/var/lib/libvirt/qemu/domain-",
     "/var/lib/libvirt/qemu/channel/target/domain-",
     "/etc/libvirt/qemu/autostart drwx",
+    "/var/lib/libvirt/dnsmasq/virbr",
 )
 
 
