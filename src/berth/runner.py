@@ -22,6 +22,8 @@ from berth.run_folder import run_folder
 COLLECTION = "berth.kvm"
 # What a task of the conductor leaves in an event.
 CONDUCTOR = f"{COLLECTION}.conduct"
+# Ansible puts this task before every role that says what it takes; only its failure is worth a word.
+VALIDATION = "ansible.builtin.validate_argument_spec"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class _Collector:
             self.result.failures[host] = message
         elif kind == "unreachable":
             self.result.unreachable[host] = message
-        if self.observer:
+        if self.observer and not (kind == "ok" and action == VALIDATION):
             self.observer(Progress(kind, str(data.get("task") or data.get("name") or ""), host, message))
         return False  # nothing is kept on disk
 

@@ -52,7 +52,7 @@ def show(
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Show everything about one guest."""
-    from berth.verbs.guest_events import action_views
+    from berth.verbs.guest_events import action_lines, action_views
     from berth.verbs.guest_names import find_guest, is_uuid
     from berth.verbs.guest_view import guest_details
 
@@ -63,7 +63,10 @@ def show(
         silent, events = ledger.silent_hosts(), ledger.events(row.uuid)
     shown = [guest_details(row, silent)]
     _warn_of_stale(shown, silent)
-    print_item({**shown[0], "actions": action_views(events)}, fmt)
+    actions: list[Any] = action_views(events)
+    if fmt is Format.TABLE:
+        actions = action_lines(actions)
+    print_item({**shown[0], "actions": actions}, fmt)
 
 
 def open_ledger(cloud: Cloud) -> Ledger:

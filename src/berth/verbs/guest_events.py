@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from berth.errors import NotFound
@@ -29,6 +29,15 @@ def find_any_guest(ledger: Ledger, name: str, project: str) -> GuestRow:
 def action_views(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Returns the actions as `berth show` lists them, oldest first: all of each but its steps."""
     return [{key: value for key, value in view.items() if key != "steps"} for view in event_views(events)]
+
+
+def action_lines(views: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns the same, a few words each; `berth events` tells the rest."""
+    return [
+        f"{view['verb']} by {view['who']} at {view['started_at']}: "
+        + (view["error"] or ("done" if view["ended_at"] else "open"))
+        for view in views
+    ]
 
 
 def event_views(events: Iterable[Event]) -> list[dict[str, Any]]:

@@ -57,6 +57,8 @@ def test_a_guest_tells_its_whole_history_also_when_it_is_gone(cloud: Cloud, web:
     (event,) = read(cloud, "events", "web")["actions"]
     assert [step["step"] for step in event["steps"]] == ["record", "claim", "activate"]
     assert all(step["ended_at"] and step["outcome"] == "ok" for step in event["steps"])
+    table = CliRunner().invoke(app, ["--cloud", str(cloud.path), "show", "web"]).stdout
+    assert f"boot by {action['who']} at {action['started_at']}: done" in table
     with Ledger.open(cloud.ledger_url) as ledger:
         ledger.delete_guests([web["uuid"]])
     assert read(cloud, "events", "web")["uuid"] == web["uuid"]
