@@ -20,7 +20,7 @@ check:          ## the fast part: formatting, linters, types, unit tests
 	@scripts/setup check
 	@scripts/check fast
 
-test-nested:    ## a virtual machine that is itself a compute host (4 to 5 minutes emulated)
+test-nested:    ## a virtual machine that is itself a compute host (a quarter of an hour emulated)
 	@scripts/setup test
 	@scripts/check nested
 
