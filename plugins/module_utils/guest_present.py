@@ -36,8 +36,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.guest_work import (
     guests_locked,
 )
 from ansible_collections.berth.kvm.plugins.module_utils.libvirt_conn import Link
-
-HOST_LOCK = "guests"
+from ansible_collections.berth.kvm.plugins.module_utils.locks import HOST_LOCK
 
 
 def make_present(given: Sequence[Dict[str, Any]], options: Options) -> List[Work]:

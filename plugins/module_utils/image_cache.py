@@ -27,6 +27,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.image_qcow2 import backi
 from ansible_collections.berth.kvm.plugins.module_utils.image_sums import Digest, digest_of, parse_digest
 from ansible_collections.berth.kvm.plugins.module_utils.image_url import Policy, file_path, has_scheme
 from ansible_collections.berth.kvm.plugins.module_utils.locks import (
+    HOST_LOCK,
     LockError,
     LockTimeout,
     held,
@@ -157,7 +158,11 @@ class ImageCache:
         part = os.path.join(folder, f".{name}.part")
         if not (os.path.lexists(path) or os.path.lexists(part)):
             return
-        with contextlib.nullcontext() if self._check_mode else self._locked(digest):
+        with contextlib.ExitStack() as locks:
+            if not self._check_mode:
+                # No guest gets an overlay on it between the look for its users and the end.
+                locks.enter_context(self._held(HOST_LOCK))
+                locks.enter_context(self._locked(digest))
             users = _disks_on(path, self._places.instances_path)
             if users:
                 more = f" and {len(users) - 3} more" if len(users) > 3 else ""
@@ -201,10 +206,11 @@ class ImageCache:
         return self._sums[image.sums]
 
     def _locked(self, digest: Digest) -> Any:
+        return self._held(image_lock_name(str(digest)))
+
+    def _held(self, name: str) -> Any:
         directories = lock_directories(self._places.instances_path)
-        return held(
-            image_lock_name(str(digest)), directories=directories, timeout_s=self._places.timeout_s * LOCK_SHARE
-        )
+        return held(name, directories=directories, timeout_s=self._places.timeout_s * LOCK_SHARE)
 
     def _remove_stale_parts(self) -> None:
         """Removes part files that no pull has touched for a day: images that nobody asks for any more."""

@@ -17,6 +17,8 @@ import time
 from typing import Iterator, Sequence, Tuple
 
 RUN_DIRECTORY = "/run/lock/berth"
+# Held while a host's guests are checked, given disks and defined, and while an image is removed that they may use.
+HOST_LOCK = "guests"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}\Z")
 FIRST_WAIT_S = 0.02
 LONGEST_WAIT_S = 0.5
@@ -40,7 +42,7 @@ def lock_directories(instances_path: str) -> Tuple[str, ...]:
 
 
 def image_lock_name(digest: str) -> str:
-    """Returns the lock's name of a cached image (`sha256:hex`): held to make, remove or start using that file."""
+    """Returns the lock's name of a cached image (`sha256:hex`): held to make or remove that file."""
     return "image-" + digest.replace(":", "-")
 
 

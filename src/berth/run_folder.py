@@ -39,6 +39,7 @@ def _new() -> tuple[Path, int | None]:
                 return folder, lock
             if lock is not None:
                 os.close(lock)
+            folder.rmdir()
     return Path(tempfile.mkdtemp(prefix=PREFIX)), None
 
 

@@ -38,7 +38,7 @@ def delete(
 
 
 def _ask(context: CliContext, names: list[str], project: str | None) -> None:
-    """Shows what will go, and asks. Raises InvalidInput when there is nobody to ask, NotFound, Conflict for locks."""
+    """Shows what will go, and asks. Raises InvalidInput when there is nobody to ask; the verb itself knows of locks."""
     from berth.verbs.guest_names import find_known
     from berth.verbs.guest_view import removal_view
 

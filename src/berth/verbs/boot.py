@@ -47,7 +47,9 @@ def begin(call: Call) -> Outcome:
         made = {row.name.casefold() for row in rows}
         left_out = [name for name in wanted.names if name.casefold() not in made]
         outcome = _outcome(begun.id, rows, boot_rounds.work_for(ledger, call.cloud, begun.id, building))
-        return {**outcome, "left_out": left_out}
+        # They run since an earlier run of the same request, perhaps for days: they stay whatever becomes of the others.
+        kept = [row.uuid for row in rows if row.vm_state is not VmState.BUILDING]
+        return {**outcome, "left_out": left_out, "kept": kept}
 
 
 def record(call: Call) -> Outcome:
@@ -58,12 +60,13 @@ def record(call: Call) -> Outcome:
     uuids, undo = call.request["uuids"], call.request.get("undo") or boot_undo.NOTHING
     if not call.results:  # nobody had work in this round
         return {"action": call.action_id, "uuids": uuids, "hosts": [], "work": {}, "undo": undo, "changed": False}
+    kept = list(call.request.get("kept") or ())
     with Ledger.open(call.cloud.ledger_url) as ledger:
         work = boot_rounds.record_round(ledger, call)
         rows = ledger.guests_by_uuid(uuids)
         if not work:
-            undo = boot_undo.begin(ledger, call, rows)
-    return {**_outcome(call.action_id, rows, work), "undo": undo}
+            undo = boot_undo.begin(ledger, call, [row for row in rows if row.uuid not in kept])
+    return {**_outcome(call.action_id, rows, work), "undo": undo, "kept": kept}
 
 
 def finish(call: Call) -> Outcome:
@@ -128,5 +131,5 @@ def _would_boot(call: Call, ledger: Ledger, wanted: Wanted) -> Outcome:
 
 def _outcome(action_id: str, rows: list[GuestRow], work: boot_rounds.Work) -> Outcome:
     uuids = [row.uuid for row in rows]
-    sent = {"hosts": sorted(work), "work": work, "undo": boot_undo.NOTHING}
+    sent = {"hosts": sorted(work), "work": work, "undo": boot_undo.NOTHING, "kept": []}
     return {"action": action_id, "uuids": uuids, **sent, "changed": bool(work)}

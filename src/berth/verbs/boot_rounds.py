@@ -224,8 +224,9 @@ def _keep(ledger: Ledger, row: GuestRow, verdict: Verdict) -> None:
 
 def _give_up(ledger: Ledger, row: GuestRow, fault: str) -> None:
     """Ends a guest in ERROR, its claim given back: no host has anything of it."""
-    ledger.finish_guests([GuestResult(row.uuid, VmState.ERROR, PowerState.NOSTATE, fault=fault)])
+    # In this order: a run that dies in between leaves a guest without a host, which the next run goes on with.
     ledger.release_claims([row.uuid])
+    ledger.finish_guests([GuestResult(row.uuid, VmState.ERROR, PowerState.NOSTATE, fault=fault)])
 
 
 def _move(ledger: Ledger, call: Call, row: GuestRow) -> bool:

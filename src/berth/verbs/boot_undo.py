@@ -16,13 +16,13 @@ from berth.verbs.call import Call
 
 # action and uuids of the deletion, hosts and work for its play; without an action nothing is undone.
 Undo = dict[str, Any]
-NOTHING: Undo = {"action": "", "uuids": [], "hosts": [], "work": {}}
+NOTHING: Undo = {"action": "", "uuids": [], "hosts": [], "work": {}, "why": ""}
 
 
 def begin(ledger: Ledger, call: Call, rows: Sequence[GuestRow]) -> Undo:
-    """Returns the deletion of the guests that this boot made, begun, when it gave up others of its guests.
+    """Returns the deletion of the guests of `rows` that this run made, begun, when it gave up others of them.
 
-    Not with `partial`, and nothing that was there before. A guest whose fate is unknown has not failed: running the
+    Not with `partial`. `why` says why it could not begin. A guest whose fate is unknown has not failed: running the
     same again finishes it. The deletion is an action of its own: `berth delete` finishes it if this run dies.
     """
     made = [row for row in rows if row.action_id == call.action_id]
@@ -31,19 +31,19 @@ def begin(ledger: Ledger, call: Call, rows: Sequence[GuestRow]) -> Undo:
     action = ledger.action(call.action_id)
     if not failed or not undone or action.request.get("partial"):
         return NOTHING
-    why = f"{len(failed)} of {len(made)} guests could not be made, so none is kept"
+    why = f"{len(failed)} of {len(made)} guests could not be made, so none is to be kept"
     ledger.end_action(call.action_id, why)
     try:
         begun = delete.begin(replace(call, request={"names": undone, "project": action.project}))
-    except BerthError:  # somebody locked them, or works on them already: then they stay, and the report says so
-        return NOTHING
-    return {key: begun[key] for key in NOTHING}
+    except BerthError as error:  # somebody locked them, or works on them already: then they stay
+        return {**NOTHING, "why": "; ".join((error.message, *error.details))}
+    return {**NOTHING, **{key: begun[key] for key in ("action", "uuids", "hosts", "work")}}
 
 
 def finish(call: Call, undo: Mapping[str, Any]) -> tuple[str, ...]:
     """Ends the deletion; returns a line per guest: removed again, or why it is still there."""
     if not undo.get("action"):
-        return ()
+        return (f"the others were not removed: {undo['why']}",) if undo.get("why") else ()
     passed = replace(call, action_id=str(undo["action"]), request={"uuids": list(undo["uuids"])})
     try:
         guests = delete.finish(passed)["guests"]

@@ -21,7 +21,8 @@ from berth.verbs import care, placing
 from berth.verbs.boot_verdict import GUEST_RESULT, IMAGE_RESULT
 from berth.verbs.call import Call, Outcome
 from berth.verbs.guest_plan import HostPaths
-from berth.verbs.reality import Difference, Kind, Mend, answers
+from berth.verbs.observe import MARGIN_S, collected_s
+from berth.verbs.reality import FILES, Difference, Kind, Mend, answers
 
 Row = dict[str, Any]
 _OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
@@ -32,10 +33,15 @@ def begin(call: Call) -> Outcome:
     keys = set(call.request["keys"])
     catalog = load_catalog(call.cloud.catalog_path)
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        chosen = [one for one in care.all_differences(ledger, call.cloud.name, catalog) if one.key in keys and one.mend]
+        known = [one for one in care.all_differences(ledger, call.cloud.name, catalog) if one.mend]
+        # One removal takes all that is left of a guest on a host, so all of it has to be agreed to.
+        spared = {(one.host, one.subject) for one in known if one.kind in FILES and one.key not in keys}
+        named = [one for one in known if one.key in keys]
+        chosen = [one for one in named if one.kind not in FILES or (one.host, one.subject) not in spared]
         locked = {row.uuid for row in ledger.guests() if row.lock_reason is not None}
         found = [one for one in chosen if one.subject not in locked]
         mended = [_row(one.key, False, "its guest is locked") for one in chosen if one.subject in locked]
+        mended += [_row(one.key, False, "other files of it are to stay") for one in named if one not in chosen]
         mended += [] if call.check_mode else _in_ledger(ledger, call, keys, found)
         work = _work(ledger, found)
     return {"hosts": sorted(work), "work": work, "mended": mended, "changed": bool(work or mended)}
@@ -100,7 +106,13 @@ def _settle(ledger: Ledger, row: GuestRow) -> str:
 def _power(ledger: Ledger, row: GuestRow) -> PowerState:
     """Returns what the guest's host showed when it was last asked. Raises Conflict when it does not say."""
     host = ledger.host(row.host) if row.host else None
-    domains = ((host.facts or {}).get("domains") or ()) if host and answers(host) else ()
+    facts = (host.facts or {}) if host and answers(host) else {}
+    at = collected_s(facts)
+    if at is not None and row.updated_at > at - MARGIN_S:
+        raise Conflict(
+            f"guest {row.name}: {row.host} was asked before its last change", hint="`berth sync`, then again"
+        )
+    domains = facts.get("domains") or ()
     states = [PowerState(domain["state"]) for domain in domains if domain["uuid"] == row.uuid]
     if not states:
         raise Conflict(f"guest {row.name}: its host {row.host} does not show it", hint="`berth sync` tells where it is")

@@ -43,7 +43,7 @@ def finish(call: Call) -> Outcome:
 
 
 def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> list[dict[str, Any]]:
-    from berth.ledger.store_hosts import Refresh
+    from berth.ledger.store_hosts import Refresh, learnt
     from berth.verbs.observe import record_power
     from berth.verbs.sync import sync_rows
 
@@ -54,10 +54,13 @@ def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> list[di
         at=call.now_s,
         full={update.name for update in updates} >= set(call.inventory["compute"]),
     )
-    before = {host.name: _boot_id(host.facts) for host in ledger.hosts()}
-    hosts = ledger.store_hosts(refresh)
-    booted = {host.name for host in hosts if before.get(host.name) not in (None, _boot_id(host.facts))}
-    return sync_rows(ledger, call.cloud.name, hosts, record_power(ledger, hosts, booted=booted))
+    before = {host.name: host for host in ledger.hosts()}
+    after = [learnt(before.get(update.name), update, call.now_s) for update in updates]
+    boots = {name: _boot_id(host.facts) for name, host in before.items()}
+    booted = {host.name for host in after if boots.get(host.name) not in (None, _boot_id(host.facts))}
+    # Before the facts: a run that dies in between leaves the old boot id, so the next one still sees that hosts booted.
+    observed = record_power(ledger, after, booted=booted)
+    return sync_rows(ledger, call.cloud.name, ledger.store_hosts(refresh), observed)
 
 
 def _boot_id(facts: Mapping[str, Any] | None) -> str | None:

@@ -31,11 +31,16 @@ def record_power(ledger: Ledger, hosts: Iterable[HostRow], *, booted: Collection
     A guest that another run has changed meanwhile is left alone: that run knows better.
     """
     found = []
+    hosts = list(hosts)
+    # What this look records must not seem newer than the look at another host.
+    fresh = [host.facts for host in hosts if host.facts and not host.unreachable_message]
+    looks = [at for facts in fresh if (at := collected_s(facts)) is not None]
+    first = min(looks, default=None)
     for host in hosts:
         if host.facts is None or host.unreachable_message or host.quarantine:
             continue
         rows = {row.uuid: row for row in ledger.guests(host=host.name)}
-        for uuid, change in observations(rows.values(), host.facts, booted=host.name in booted):
+        for uuid, change in observations(rows.values(), host.facts, booted=host.name in booted, first_look=first):
             try:
                 ledger.set_states([uuid], change)
             except Conflict:
@@ -45,7 +50,7 @@ def record_power(ledger: Ledger, hosts: Iterable[HostRow], *, booted: Collection
 
 
 def observations(
-    guests: Iterable[GuestRow], facts: Mapping[str, Any], *, booted: bool = False
+    guests: Iterable[GuestRow], facts: Mapping[str, Any], *, booted: bool = False, first_look: float | None = None
 ) -> list[tuple[str, StateChange]]:
     """Returns the changes that a host's facts ask for. Pure. A guest whose domain is gone has power state nostate.
 
@@ -72,7 +77,7 @@ def observations(
             vm_state=state,
             task_state=None,
             power_state=power,
-            at=None if collected is None else collected - MARGIN_S,
+            at=None if collected is None else max(guest.updated_at, min(collected, first_look or collected) - MARGIN_S),
         )
         changes.append((guest.uuid, change))
     return changes

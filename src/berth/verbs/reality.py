@@ -16,6 +16,8 @@ from berth.ledger.model import PowerState, VmState
 from berth.ledger.rows import GuestRow, HostRow
 from berth.verbs.observe import MARGIN_S, collected_s
 
+# Looks of one refresh: what one host showed then is not outdone by what another showed.
+SAME_LOOK_S = 300.0
 _ON = (PowerState.RUNNING, PowerState.PAUSED)
 # A guest in these has no domain to be missed.
 _WITHOUT_DOMAIN = (VmState.BUILDING, VmState.ERROR, VmState.SHELVED_OFFLOADED)
@@ -34,6 +36,9 @@ class Kind(StrEnum):
     ORPHAN_CONSOLE = "orphan_console"
     UNUSED_IMAGE = "unused_image"
     ADDRESS_CONFLICT = "address_conflict"
+
+
+FILES = frozenset({Kind.ORPHAN_DISK, Kind.ORPHAN_SEED, Kind.ORPHAN_FOLDER, Kind.ORPHAN_CONSOLE})
 
 
 class Mend(StrEnum):
@@ -110,6 +115,11 @@ class _View:
         looked = [collected_s(self.hosts[host].facts or {}) for host in hosts if host in self.hosts]
         return any(at is not None and row.updated_at > at - MARGIN_S for at in looked)
 
+    def looked_together(self, one: str, other: str) -> bool:
+        """Returns whether the first host was looked at no more than SAME_LOOK_S before the other."""
+        first, second = (collected_s(self.hosts[name].facts or {}) for name in (one, other))
+        return first is not None and second is not None and first >= second - SAME_LOOK_S
+
     def is_ours(self, uuid: str, domain: Mapping[str, Any]) -> bool:
         record = domain.get("record") or {}
         return uuid in self.live or uuid in self.gone or record.get("cloud") == self.seen.cloud
@@ -128,7 +138,7 @@ def _guests(view: _View) -> Iterator[Difference]:
             continue
         told = ", ".join(f"{name} ({domain['state']})" for name, domain in copies)
         if len(copies) > 1:
-            yield from _twins(row, copies, told)
+            yield from _twins(view, row, copies, told)
         elif copies and row.host not in where:
             yield _moved(view, row, copies[0][0], told)
         elif not copies and row.host in view.hosts and row.vm_state not in _WITHOUT_DOMAIN:
@@ -137,7 +147,9 @@ def _guests(view: _View) -> Iterator[Difference]:
             yield Difference(Kind.NO_DOMAIN, str(row.host), row.uuid, found, fix)
 
 
-def _twins(row: GuestRow, copies: Sequence[tuple[str, Mapping[str, Any]]], told: str) -> Iterator[Difference]:
+def _twins(
+    view: _View, row: GuestRow, copies: Sequence[tuple[str, Mapping[str, Any]]], told: str
+) -> Iterator[Difference]:
     """One difference per copy that is not where the ledger has the guest; never mended while it may be the only one."""
     on = [name for name, domain in copies if domain["state"] in _ON]
     here = {name for name, _domain in copies}
@@ -147,7 +159,12 @@ def _twins(row: GuestRow, copies: Sequence[tuple[str, Mapping[str, Any]]], told:
         found = f"guest {row.name} is on several hosts: {told}"
         # With the firmware's variables goes a file; on shared storage it would be the one that the guest uses.
         has_variables = (domain.get("record") or {}).get("firmware") == "efi"
-        if row.host in here and domain["state"] not in _ON and not has_variables:
+        if (
+            row.host in here
+            and view.looked_together(row.host, name)
+            and domain["state"] not in _ON
+            and not has_variables
+        ):
             fix = f"remove the definition on {name}, its files stay: `berth doctor --fix`"
             yield Difference(Kind.TWIN, name, row.uuid, found, fix, Mend.ASK, serious=len(on) > 1)
         else:
@@ -200,6 +217,11 @@ def _files(view: _View) -> Iterator[Difference]:
                 mend, fix = Mend.NONE, f"remove it by hand, unless {host} and {row.host} share that folder"
             if any(f"/{uuid}/" in path for path in _disk_paths(view, host)):  # another domain lives on its disk
                 mend, fix = Mend.NONE, "see which domain uses it"
+            elsewhere = [name for name, _domain in view.copies.get(uuid, ())]
+            if elsewhere and not row:  # they may share the folder, and the domain its disk
+                mend, fix = Mend.NONE, f"remove it by hand, unless {host} and {', '.join(elsewhere)} share that folder"
+            if uuid in folders and folders[uuid].get("other") and not folders[uuid].get("own"):
+                mend, fix = Mend.NONE, "see what it is, and remove it by hand"
             for kind, what in _left(folders.get(uuid), uuid in consoles):
                 known = row or view.gone.get(uuid)
                 whose = f"guest {known.name}" if known else "a guest that the ledger does not know"

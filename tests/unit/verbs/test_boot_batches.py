@@ -36,7 +36,7 @@ def limit(cloud: Cloud, **quota: int) -> None:
 def run(cloud: Cloud, request: Mapping[str, Any], refuse: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Boots on hosts that do what they are told; guests whose name is in `refuse` are refused, for that reason."""
     begun = boot.begin(call(cloud, request=request))
-    passed = {"action_id": begun["action"], "request": {"uuids": begun["uuids"]}}
+    passed = {"action_id": begun["action"], "request": {"uuids": begun["uuids"], "kept": begun["kept"]}}
     work, undo = begun["work"], None
     while work:
         outcome = boot.record(call(cloud, results=_answers(work, refuse or {}), **passed))
