@@ -63,9 +63,18 @@ def request_of(options: Mapping[str, Any]) -> dict[str, Any]:
         "group": group["name"] if list(group) == ["name"] else group,
         "hints": _given(options, _HINTS),
     }
-    return {key: value for key, value in request.items() if value}
+    return {key: value for key, value in request.items() if not _is_nothing(value)}
 
 
 def _given(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     found = {key: options.get(option) for option, key in keys.items()}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items() if value}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in found.items()
+        if not _is_nothing(value)
+    }
+
+
+def _is_nothing(value: Any) -> bool:
+    # "" and 0 were given, and are checked like any other value: an empty --force-host must not mean any host.
+    return value is None or (not value and isinstance(value, (dict, list, tuple)))

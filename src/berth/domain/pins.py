@@ -41,6 +41,7 @@ class Pinned:
     emulator: str = ""
     nodeset: str = ""
     devices: tuple[Mapping[str, str], ...] = ()
+    floats: str = ""
 
     @property
     def backed(self) -> tuple[GuestCell, ...]:
@@ -74,12 +75,15 @@ def pinned(plan: Mapping[str, Any]) -> Pinned:
         vcpus=tuple(sorted(vcpus.items())),
         emulator=format_cpus(pins.get("emulator_cpus") or everywhere),
         nodeset=format_cpus({cell.host_cell for cell in cells}),
+        floats="" if cells else format_cpus(plan.get("cpuset") or ()),
         devices=tuple(_device(address) for address in pins.get("pci_addresses") or ()),
     )
 
 
 def pin_problems(plan: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yields every value under the plan's `pins` that must not reach a domain."""
+    """Yields every value under the plan's `pins`, and its `cpuset`, that must not reach a domain."""
+    if not _are_cpus(plan.get("cpuset") or ()):
+        yield Problem("cpuset", f"found {plan['cpuset']!r}, allowed: numbers of host CPUs")
     pins = plan.get("pins")
     if pins is None:
         return

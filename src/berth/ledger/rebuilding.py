@@ -158,10 +158,17 @@ def _add(result: Rebuilt, found: _Found, fault: str | None, at: float) -> None:
             plan=dict(record),
         )
     )
-    sizes = (record["vcpus"], record["memory_mib"], found.disk_mib)
+    sizes = (record["vcpus"] - _pinned_cpus(record), record["memory_mib"], found.disk_mib)
     result.claims.append(ClaimRow(found.uuid, found.host, *sizes, created))
     _add_networks(result, found)
     _add_group(result, record, created)
+
+
+def _pinned_cpus(record: Mapping[str, Any]) -> int:
+    """Returns how many of the guest's CPUs are pinned: these were never booked as vCPUs."""
+    pins = record.get("pins")
+    cells = _maps(pins.get("cells") or ()) if isinstance(pins, Mapping) else ()
+    return sum(len(cell["cpus"]) for cell in cells if isinstance(cell.get("cpus"), Mapping))
 
 
 def _add_networks(result: Rebuilt, found: _Found) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from berth.errors import InvalidInput
 from berth.placement.checks import check_requests
 from berth.placement.engine import place_what_fits
 from berth.placement.filters.availability_zone import zones_of
@@ -211,10 +212,21 @@ def survival(
         gone = {guest.uuid for guest in guests}
         left = {name: _without_all(group, gone) for name, group in groups.items()}
         wanted = [request_for(guest, host, left, requests) for guest in guests]
-        hosts = place_what_fits(others, wanted, profile, now_s=now_s)
-        lost = tuple(request.name for request, name in zip(wanted, hosts, strict=True) if name is None)
+        askable = [request for request in wanted if _can_be_asked(others, request, profile)]
+        hosts = place_what_fits(others, askable, profile, now_s=now_s)
+        safe = {request.uuid for request, name in zip(askable, hosts, strict=True) if name is not None}
+        lost = tuple(request.name for request in wanted if request.uuid not in safe)
         found.append(Survival(host.name, len(wanted), len(wanted) - len(lost), lost))
     return found
+
+
+def _can_be_asked(fleet: Fleet, request: GuestRequest, profile: Profile) -> bool:
+    """Returns whether the profile knows what the guest asks for: one guest it does not know hides no other."""
+    try:
+        check_requests(fleet, [request], profile.pipeline.filters)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _without_all(group: ServerGroup, gone: set[str]) -> ServerGroup:

@@ -59,6 +59,35 @@ _DEVICE = record(
     "vendor_id",
     "product_id",
 )
+_PINNED = Kind(
+    "a map of guest CPUs to host CPUs",
+    {
+        "type": "object",
+        "propertyNames": {"pattern": "^[0-9]+$"},
+        "additionalProperties": {"type": "integer", "minimum": 0},
+    },
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(str(guest).isdecimal() and type(host) is int and host >= 0 for guest, host in value.items())
+    ),
+)
+_CELL_PINS = record(
+    {
+        "guest_cell": WHOLE,
+        "host_cell": WHOLE,
+        "memory_mib": WHOLE,
+        "guest_cpus": list_of(WHOLE),
+        "cpus": _PINNED,
+        "cpuset": list_of(WHOLE),
+        "page_size_kib": nothing_or(COUNT),
+        "blocked": list_of(WHOLE),
+    },
+    "guest_cell",
+    "host_cell",
+    "memory_mib",
+    "guest_cpus",
+)
+_PINS = record({"cells": list_of(_CELL_PINS), "pci_addresses": list_of(NAME), "emulator_cpus": list_of(WHOLE)})
 _GUEST = record(
     {
         "uuid": NAME,
@@ -72,7 +101,7 @@ _GUEST = record(
         "memory_mib": WHOLE,
         "disk_mib": WHOLE,
         "image_properties": TEXTS,
-        "pins": ANY_MAP,
+        "pins": _PINS,
     },
     "uuid",
 )

@@ -30,10 +30,14 @@ def check_hints(requests: Sequence[GuestRequest], profile: Profile) -> None:
         for name in hints
         if name in READ_BY and READ_BY[name] not in profile.filters
     ]
+    forced = next((request.force_host for request in requests if request.force_host), None)
+    if forced:
+        problems += [Problem(f"hint {name}", f"host {forced} is forced, which no filter can refuse") for name in hints]
+    elif "cidr" in hints and "build_near_host_ip" not in hints:
+        problems.append(Problem("hint cidr", "it is the prefix length of build_near_host_ip, which is not there"))
     if problems:
-        raise InvalidInput.from_problems(
-            "placement request", problems, hint="add the filter to the profile, name another profile, or drop the hint"
-        )
+        advice = "add the filter to the profile, name another profile, force no host, or drop the hint"
+        raise InvalidInput.from_problems("placement request", problems, hint=advice)
 
 
 def guests_in(hints: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ _HINTS = 4
 _NAMED = 3
 _RATIOS = {"memory": "ram_allocation_ratio", "vCPUs": "cpu_allocation_ratio", "disk": "disk_allocation_ratio"}
 
+# Old names of Resources: where that refuses already they add no reason of their own.
+_SAY_THE_SAME = tuple(f"{start}{what}Filter" for start in ("", "Aggregate") for what in ("Ram", "Core", "Disk"))
+
 RowNumbers = npt.NDArray[np.intp]
 
 
@@ -47,9 +50,14 @@ def _sole_blockers(view: View, request: GuestRequest, pipeline: Pipeline) -> lis
     size = view.fleet.size
     refusals = np.zeros(size, dtype=np.intp)
     masks: list[tuple[Filter, Mask]] = []
+    lacking = np.zeros(size, dtype=bool)
     for rule in pipeline.forced if request.force_host else pipeline.filters:
         mask = rule.passes(view, request, ALL)
         if mask is not None:
+            if isinstance(rule, Resources):
+                lacking = ~mask
+            elif rule.name in _SAY_THE_SAME:
+                mask = mask | lacking
             refusals += ~mask
             masks.append((rule, mask))
     alone = refusals == 1

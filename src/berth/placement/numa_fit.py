@@ -9,9 +9,8 @@ page size it chose on the cell before.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import permutations
 
 from berth.placement.cores import pick_cores
 from berth.placement.devices import NumaCell, PagePool
@@ -71,6 +70,39 @@ class _Fit:
     emulator_cpus: tuple[int, ...] = ()
 
 
+@dataclass
+class _Search:
+    """The assignments of guest cells to host cells, one by one; why cells do not fit is kept in `reasons`."""
+
+    host: Host
+    use: HostUse
+    wanted: NumaRequest
+    cells: tuple[NumaCell, ...]
+    reasons: dict[Reason, None] = field(default_factory=dict)
+    _fits: dict[tuple[int, int], _Fit | Reason] = field(default_factory=dict)
+
+    def assignments(self, chosen: tuple[_Fit, ...] = ()) -> Iterator[tuple[_Fit, ...]]:
+        """Yields them in the order of permutations(); what begins with a cell that does not fit is left out at once."""
+        if len(chosen) == len(self.wanted.cells):
+            yield chosen
+            return
+        taken = {fit.pins.host_cell for fit in chosen}
+        for cell in self.cells:
+            if cell.id in taken:
+                continue
+            fit = self._fit(self.wanted.cells[len(chosen)], cell)
+            if isinstance(fit, Reason):
+                self.reasons[fit] = None
+            else:
+                yield from self.assignments((*chosen, fit))
+
+    def _fit(self, guest_cell: GuestCell, cell: NumaCell) -> _Fit | Reason:
+        key = (guest_cell.id, cell.id)
+        if key not in self._fits:
+            self._fits[key] = _fit_cell(self.host, self.use, self.wanted, guest_cell, cell)
+        return self._fits[key]
+
+
 def fit_guest(
     host: Host, use: HostUse, wanted: NumaRequest | None, devices: tuple[PciRequest, ...]
 ) -> Pins | tuple[Reason, ...]:
@@ -88,38 +120,14 @@ def fit_guest(
         have, need = len(host.numa_cells), len(wanted.cells)
         return (Reason(Code.NUMA, f"NUMA: need {need} cells, have {have}", have, need, "cells"),)
     cells = _in_order(host, use, wanted, bool(devices))
-    fits: dict[tuple[int, int], _Fit | Reason] = {}
-    reasons: dict[Reason, None] = {}
-    for attempt in permutations(cells, len(wanted.cells)):
-        found = _attempt(host, use, wanted, attempt, fits)
-        if isinstance(found, Reason):
-            reasons[found] = None
-            continue
-        chosen = choose_devices(host, use.devices, devices, {cell.id for cell in attempt})
+    search = _Search(host, use, wanted, tuple(cells))
+    for found in search.assignments():
+        chosen = choose_devices(host, use.devices, devices, {fit.pins.host_cell for fit in found})
         if isinstance(chosen, tuple):
             emulator = tuple(cpu for fit in found for cpu in fit.emulator_cpus)
             return Pins(tuple(fit.pins for fit in found), chosen, emulator)
-        reasons[chosen] = None
-    return tuple(reasons)
-
-
-def _attempt(
-    host: Host,
-    use: HostUse,
-    wanted: NumaRequest,
-    attempt: tuple[NumaCell, ...],
-    fits: dict[tuple[int, int], _Fit | Reason],
-) -> list[_Fit] | Reason:
-    found = []
-    for guest_cell, host_cell in zip(wanted.cells, attempt, strict=True):
-        key = (guest_cell.id, host_cell.id)
-        if key not in fits:
-            fits[key] = _fit_cell(host, use, wanted, guest_cell, host_cell)
-        fit = fits[key]
-        if isinstance(fit, Reason):
-            return fit
-        found.append(fit)
-    return found
+        search.reasons[chosen] = None
+    return tuple(search.reasons)
 
 
 def _in_order(host: Host, use: HostUse, wanted: NumaRequest, wants_devices: bool) -> list[NumaCell]:

@@ -233,6 +233,8 @@ def _cells(asked: _Asked, nodes: int, dedicated: frozenset[int]) -> tuple[GuestC
         raise ValueError(f"hw:numa_cpus.N must name each of the CPUs 0-{asked.vcpus - 1} once")
     if sum(memory) != asked.memory_mib:
         raise ValueError(f"hw:numa_mem.N add up to {sum(memory)} MiB, the flavor has {asked.memory_mib}")
+    if not all(cpus) or not all(memory):
+        raise ValueError("hw:numa_cpus.N and hw:numa_mem.N: each NUMA node needs CPUs and memory")
     return tuple(GuestCell(node, memory[node], cpus[node] - dedicated, cpus[node] & dedicated) for node in range(nodes))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,8 +82,8 @@ def simulate(document: FleetDocument, items: Iterable[RequestItem], *, seed: int
     in a request, NotFound for a profile that is none.
     """
     outcomes = []
-    for item in items:
-        decision = _decide(document, item, seed)
+    for number, item in enumerate(items):
+        decision = _decide(document, item, None if seed is None else _seed_of(seed, number))
         reports = tuple(decision.explain(index) for index in range(len(item.guests)) if index <= _last(decision, item))
         outcomes.append(Outcome(item.name, decision.placements, reports))
         document = _after(document, decision)
@@ -98,6 +99,11 @@ def _decide(document: FleetDocument, item: RequestItem, seed: int | None) -> Dec
     ]
     check_hints(guests, profile)
     return place(document.fleet, guests, profile, now_s=document.now_s, seed=seed)
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """Returns the seed of one request: with the same one for each, all would draw the same host."""
+    return int.from_bytes(hashlib.sha256(f"{seed},{number}".encode()).digest()[:8], "big")
 
 
 def _last(decision: Decision, item: RequestItem) -> int:

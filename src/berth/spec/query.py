@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 OPERATORS = ("=", "<", ">", "<=", ">=", "in", "not", "or", "and")
@@ -16,13 +17,17 @@ def read_query(value: Any) -> tuple[list[Any], list[str]]:
     """Returns the query of a list, or of the JSON text of one, and what is wrong with its form."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             return [], [f"no JSON list: {error}"]
     if not isinstance(value, list | tuple):
         return [], ["no JSON list"]
     query = list(value)
     return query, list(dict.fromkeys(_problems(query, 0)))
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number")
 
 
 def _problems(query: list[Any], depth: int) -> Iterator[str]:
@@ -39,3 +44,5 @@ def _problems(query: list[Any], depth: int) -> Iterator[str]:
             yield from _problems(operand, depth + 1)
         elif isinstance(operand, dict):
             yield f"a map is no operand: {operand}"
+        elif isinstance(operand, float) and not isfinite(operand):
+            yield f"{operand} is no number to compare with"

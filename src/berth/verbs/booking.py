@@ -58,7 +58,7 @@ def book(call: Call, ledger: Ledger, wanted: Wanted, action_id: str) -> None:
         try:
             ledger.record_boot(action_id, record)
             return
-        except ClaimRefused:
+        except (ClaimRefused, quota.QuotaExceeded):  # choose() says whether fewer will do
             if attempt == CLAIM_ATTEMPTS:
                 raise
             pause(attempt)
@@ -93,7 +93,7 @@ def choose(call: Call, ledger: Ledger, wanted: Wanted, identified: list[Identity
         )
     if not decision.ok:
         raise decision.error()
-    return Choice(placing.pinned(guests[:count], decision.placements), decision, fleet)
+    return Choice(placing.pinned(guests[:count], decision.placements, fleet), decision, fleet)
 
 
 def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried: tuple[str, ...] = ()) -> None:
@@ -109,7 +109,7 @@ def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried:
             raise decision.error()
         placement = decision.placements[0]
         # Before the claim: until then the guest has no host, and its pins count nowhere.
-        ledger.store_plans({row.uuid: placing.with_pins(row.plan, placement)})
+        ledger.store_plans({row.uuid: placing.with_pins(row.plan, placement, fleet)})
         try:
             ledger.move_claim(action_id, placing.claim_on(placement, fleet, ports=forwarded_ports(wanted.networks)))
             return

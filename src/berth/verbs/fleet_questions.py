@@ -143,7 +143,7 @@ def _one_of(flavor: Flavor, project: str) -> GuestRequest:
 
 def _known_requests(ledger: Ledger, fleet: FleetDocument) -> dict[str, GuestRequest]:
     """Returns what guests with extra specs asked for, by UUID: amounts alone would place them wrongly."""
-    special = {row.uuid: row for row in ledger.guests() if row.plan.get("extra_specs")}
+    special = {row.uuid: row for row in ledger.guests() if placing.books_otherwise(row.plan)}
     return {
         guest.uuid: _asked_again(request_for(guest, host, {}), special[guest.uuid])
         for host in fleet.hosts
@@ -158,5 +158,5 @@ def _asked_again(request: GuestRequest, row: GuestRow) -> GuestRequest:
         vcpus=row.vcpus,
         memory_mib=row.memory_mib,
         disk_gib=-(-row.disk_mib // MIB_PER_GIB),
-        extra_specs=row.plan["extra_specs"],
+        extra_specs=row.plan.get("extra_specs") or {},
     )

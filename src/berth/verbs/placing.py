@@ -89,13 +89,18 @@ def read_fleet(ledger: Ledger, cloud: Cloud, *, now_s: float = 0.0) -> FleetNow:
     special = []
     for guest in ledger.guests():
         by_host.setdefault(guest.host or "", []).append(guest)
-        if guest.plan.get("extra_specs") or "hw_cpu_policy" in (guest.plan.get("properties") or {}):
-            special.append(guest.uuid)  # only these may have booked something else than their flavor says
+        if books_otherwise(guest.plan):
+            special.append(guest.uuid)
     claims = {claim.guest_uuid: claim for claim in ledger.claims_of(special)} if special else {}
     known = _Known(cloud.name, ledger.guest_uuids(), ledger.aggregates(), claims, now_s)
     hosts = tuple(_host(row, by_host[row.name], known) for row in rows.values())
     unbooked = {name: _unbooked(guests, known) for name, guests in by_host.items() if name in rows}
     return FleetNow(hosts, rows, unbooked)
+
+
+def books_otherwise(plan: Mapping[str, Any]) -> bool:
+    """Returns whether a guest may have booked something else than its flavor's amounts."""
+    return bool(plan.get("extra_specs")) or "hw_cpu_policy" in (plan.get("properties") or {})
 
 
 def _unbooked(guests: Sequence[GuestRow], known: _Known) -> Resources:
@@ -203,16 +208,22 @@ def claim_on(placement: Placement, fleet: FleetNow, *, ports: int) -> Claim:
     return Claim(placement.request.uuid, host, resources, fleet.limits(host), ports=ports, generation=generation)
 
 
-def with_pins(plan: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
-    """Returns the guest plan with what the guest is pinned to on the host it was placed on."""
-    pins = placement.pins
-    return {**plan, "pins": None if pins == NO_PINS else pins.to_dict()}
+def with_pins(plan: Mapping[str, Any], placement: Placement, fleet: FleetNow) -> dict[str, Any]:
+    """Returns the guest plan with what the guest is pinned to on the host it was placed on.
+
+    `cpuset` are the host CPUs that a guest without cells floats over, where some are kept for pinned guests.
+    """
+    pins, host = placement.pins, next(host for host in fleet.hosts if host.name == placement.host)
+    shared = sorted(cpu for cell in host.numa_cells for cpu in cell.shared_cpus)
+    everything = {cpu for cell in host.numa_cells for core in cell.siblings for cpu in core}
+    floats = shared if not pins.cells and shared and set(shared) != everything else None
+    return {**plan, "pins": None if pins == NO_PINS else pins.to_dict(), "cpuset": floats}
 
 
-def pinned(guests: Sequence[NewGuest], placements: Sequence[Placement]) -> tuple[NewGuest, ...]:
+def pinned(guests: Sequence[NewGuest], placements: Sequence[Placement], fleet: FleetNow) -> tuple[NewGuest, ...]:
     """Returns the guests to record, each with the pins of its placement in its plan."""
     by_uuid = {placement.request.uuid: placement for placement in placements}
-    return tuple(replace(guest, plan=with_pins(guest.plan, by_uuid[guest.uuid])) for guest in guests)
+    return tuple(replace(guest, plan=with_pins(guest.plan, by_uuid[guest.uuid], fleet)) for guest in guests)
 
 
 def group_key(project: str, name: str) -> str:

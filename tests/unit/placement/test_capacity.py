@@ -135,6 +135,13 @@ def test_nearest_miss_by_amount_and_by_ratio():
     assert hints(fleet, memory_mib=5000, vcpus=4)[0] == "would fit with 2508 MiB memory and 1 vCPUs more on c3"
 
 
+def test_the_old_amount_filters_do_not_hide_the_nearest_miss():
+    profile = Profile(filters=(*Profile().filters, "RamFilter", "AggregateCoreFilter"))
+    request = replace(SMALL, memory_mib=8193)
+    failure = place(build_fleet([HOST]), [request], profile, now_s=0.0).failure
+    assert failure.report.hints[0] == "would fit with 1 MiB memory more on c1"
+
+
 def test_nearest_miss_by_size():
     assert hints([HOST], vcpus=9) == ("no host is large enough as a whole: the largest lacks 5 vCPUs",)
 

@@ -130,6 +130,18 @@ MISTAKES = {
         {"extra_specs": {"hw:numa_nodes": "1", "hw:numa_cpus.0": "0", "hw:numa_mem.0": "511"}},
         "add up to 511",
     ),
+    "cell without CPUs": (
+        {
+            "extra_specs": {
+                "hw:numa_nodes": "2",
+                "hw:numa_cpus.0": "0",
+                "hw:numa_cpus.1": "",
+                "hw:numa_mem.0": "256",
+                "hw:numa_mem.1": "256",
+            }
+        },
+        "each NUMA node needs CPUs and memory",
+    ),
     "image above flavor": (
         {"extra_specs": {"hw:cpu_policy": "shared"}, "image_properties": {"hw_cpu_policy": "dedicated"}},
         "more than the flavor",

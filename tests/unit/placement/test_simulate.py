@@ -41,6 +41,21 @@ def run(fleet=FLEET, requests=REQUESTS):
     return simulate(document, read_requests(requests, document.groups))
 
 
+def test_a_seed_gives_every_request_a_draw_of_its_own_and_the_same_again():
+    fleet = {
+        "hosts": [
+            {"name": f"c{n}", "vcpus_total": 4, "memory_mib_total": 8704, "disk_mib_total": 102400} for n in range(4)
+        ],
+        "placement": {"profiles": {"default": {"scheduler": "chance"}}},
+    }
+    document = read_fleet(fleet)
+    items = read_requests(
+        {"requests": [{"name": f"g{n}", "vcpus": 1, "memory_mib": 64} for n in range(8)]}, document.groups
+    )
+    drawn = [[one.placements[0].host for one in simulate(document, items, seed=1).outcomes] for _ in range(2)]
+    assert len(set(drawn[0])) > 1 and drawn[0] == drawn[1]
+
+
 def test_each_request_sees_what_those_before_it_took():
     result = run()
     assert [(o.name, o.ok, [p.host for p in o.placements]) for o in result.outcomes] == [
@@ -109,6 +124,10 @@ BAD_FLEETS = {
     "policy": ({**host(), "groups": {"g": {"policy": "near"}}}, "groups.g.policy: found 'near', allowed: affinity"),
     "unknown group": (host(guests=[{"uuid": "u", "group": "g"}]), "group 'g', which is not described"),
     "cpus": (host(numa_cells=[{"id": 0, "memory_mib": 1, "shared_cpus": "3-1"}]), "shared_cpus: found '3-1'"),
+    "pinned nowhere": (host(guests=[{"uuid": "x", "pins": {"cells": [{}]}}]), "pins.cells[0]: guest_cell is missing"),
+    "pins no list": (host(guests=[{"uuid": "x", "pins": {"cells": 5}}]), "pins.cells: found 5"),
+    "pins misspelt": (host(guests=[{"uuid": "x", "pins": {"cellz": []}}]), "unknown key 'cellz'"),
+    "pinned to nothing": (host(guests=[{"uuid": "x", "pins": {"pci_addresses": 7}}]), "pins.pci_addresses: found 7"),
     "profile": ({**host(), "placement": {"profiles": {"a": {"filters": ["X"]}}}}, "placement.profiles.a.filters[0]"),
 }
 

@@ -189,3 +189,27 @@ def test_capacity_and_survival_count_pinned_cpus(numa_cloud: Cloud) -> None:
         full = capacity_now(ledger, numa_cloud, ["pinned", "gpu"], now_s=now_s, project="default")
     assert [empty.total, *(flavor.total for flavor in full.flavors)] == [4, 0, 2]
     assert [(host.guests, host.restarted) for host in full.survival if host.guests] == [(2, 0), (2, 0)]
+
+
+def test_a_guest_without_pins_keeps_off_the_cpus_of_those_that_have(numa_cloud: Cloud) -> None:
+    _host, plan = begun_plan(boot.begin(call(numa_cloud, request=request("a", "small"))))
+    assert tree(plan).find("vcpu").get("cpuset") == "0-1"  # type: ignore[union-attr]
+
+
+def test_survival_of_a_guest_pinned_by_a_property(numa_cloud: Cloud) -> None:
+    pinned = {"name": "p", "vcpus": 4, "memory_mib": 512, "disk_gib": 2}
+    pinned["properties"] = {"hw_cpu_policy": "dedicated", "hw_numa_nodes": "2"}
+    (numa_cloud.catalog_path / "flavors.yml").write_text(yaml.safe_dump({"flavors": [*FLAVORS, pinned]}))
+    with Ledger.open(numa_cloud.ledger_url) as ledger:
+        booted(numa_cloud, request("a", "p"))
+        booted(numa_cloud, request("b", "p"))
+        found = capacity_now(ledger, numa_cloud, ["small"], now_s=call(numa_cloud).now_s, project="default")
+    assert [(host.guests, host.restarted) for host in found.survival if host.guests] == [(1, 0), (1, 0)]
+
+
+def test_capacity_with_devices_that_only_another_profile_knows(numa_cloud: Cloud) -> None:
+    (numa_cloud.catalog_path / "placement.yml").write_text(PROFILE.replace("  default:", "  default: {}\n  gpu:"))
+    with Ledger.open(numa_cloud.ledger_url) as ledger:
+        booted(numa_cloud, request("g", "gpu", profile="gpu"))
+        found = capacity_now(ledger, numa_cloud, ["small"], now_s=call(numa_cloud).now_s, project="default")
+    assert found.flavors[0].total

@@ -195,6 +195,18 @@ def test_a_hint_that_no_filter_reads_is_refused(lived_in: Cloud) -> None:
     assert "hint query: profile default has no JsonFilter" in told
 
 
+def test_a_hint_that_a_forced_host_makes_void_is_refused(lived_in: Cloud) -> None:
+    told = refused(lived_in, InvalidInput, hints={"force_host": "h1", "different_host": "old"})
+    assert "hint different_host: host h1 is forced" in told
+    told = refused(lived_in, InvalidInput, hints={"cidr": "/24"})
+    assert "hints.cidr" in told and "build_near_host_ip" in told
+
+
+def test_numbers_that_are_none_are_refused_in_a_query(lived_in: Cloud) -> None:
+    for query in ('[">=", "$free_ram_mb", NaN]', [">=", "$free_ram_mb", float("nan")]):
+        assert "no number" in refused(lived_in, InvalidInput, hints={"query": query})
+
+
 def test_hosts_where_builds_failed_are_avoided_until_that_has_faded(cloud: Cloud) -> None:
     with Ledger.open(cloud.ledger_url) as ledger:
         ledger.count_build("h1", ok=False)
