@@ -12,7 +12,7 @@ import typer
 from berth.cli.boot_options import Profile
 from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger, warn_of_changed_inventory
-from berth.cli.output import Format, FormatOption, print_item, print_lines, print_rows
+from berth.cli.output import Format, FormatOption, print_item, print_lines, print_rows, printable
 
 if TYPE_CHECKING:
     from berth.placement import FlavorCapacity
@@ -38,6 +38,8 @@ def capacity(
     with open_ledger(cloud) as ledger:
         found = capacity_now(ledger, cloud, flavor or (), now_s=time.time(), project=owner, profile=profile)
         warn_of_changed_inventory(cloud, ledger)
+    for line in found.left_out:
+        print(f"warning: left out: {printable(line)}", file=sys.stderr)
     if fmt is not Format.TABLE:
         print_item(found.to_dict(), fmt)
         return

@@ -32,6 +32,7 @@ from berth.spec.load import load_catalog
 from berth.spec.model import Flavor
 from berth.units import MIB_PER_GIB
 from berth.verbs import placing
+from berth.verbs.flavor_check import check_extra_specs, extra_spec_problems
 from berth.verbs.placement_profiles import read_placement_file, read_profiles
 
 # What a host's facts say that placement has read already, and of other guests.
@@ -40,16 +41,21 @@ _READ_ALREADY = ("domains", "numa_cells", "pci_devices")
 
 @dataclass(frozen=True)
 class Capacity:
-    """How many more of each flavor fit, and of which hosts the guests would find another host."""
+    """How many more of each flavor fit, and of which hosts the guests would find another host.
+
+    `left_out` says which flavors of the catalog the profile cannot be asked about, and why.
+    """
 
     flavors: tuple[FlavorCapacity, ...]
     survival: tuple[Survival, ...]
+    left_out: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the answer as JSON-ready data."""
         return {
             "flavors": [flavor.to_dict() for flavor in self.flavors],
             "survival": [host.to_dict() for host in self.survival],
+            "left_out": list(self.left_out),
         }
 
 
@@ -94,10 +100,14 @@ def capacity_now(
     catalog, fleet = load_catalog(cloud.catalog_path), live_fleet(ledger, cloud, now_s=now_s)
     chosen = fleet.profiles.choose(name=profile, project=project)
     asked = [_one_of(flavor, project) for flavor in _flavors(catalog, flavors)]
+    left_out = [] if flavors else [one for one in asked if extra_spec_problems(cloud, [one], chosen)]
+    check_extra_specs(cloud, asked if flavors else (), chosen)
+    asked = [one for one in asked if one not in left_out]
     columns = fleet.fleet
     return Capacity(
         tuple(capacity(columns, asked, chosen, now_s=now_s)),
         tuple(survival(columns, fleet.groups, chosen, now_s=now_s, requests=_known_requests(ledger, fleet))),
+        tuple(str(problem) for problem in extra_spec_problems(cloud, left_out, chosen)),
     )
 
 

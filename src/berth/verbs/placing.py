@@ -31,6 +31,7 @@ from berth.placement import (
     place,
 )
 from berth.spec.catalog import DEFAULT_PROJECT
+from berth.verbs.flavor_check import check_extra_specs
 from berth.verbs.placement_profiles import read_profiles
 
 
@@ -178,10 +179,11 @@ def decide(
     """Returns where the guests of one project go, and the fleet that was looked at.
 
     `profile` is the placement profile that the request names. Raises InvalidInput with every mistake in the cloud's
-    profiles or the requests, NotFound for a profile there is not.
+    profiles, the flavors or the requests, NotFound for a profile there is not.
     """
     chosen = choose_profile(cloud, profile, requests[0].project)
     check_hints(requests, chosen)
+    check_extra_specs(cloud, requests, chosen)
     fleet = fleet or read_fleet(ledger, cloud, now_s=now_s)
     return place(build_fleet(fleet.hosts), requests, chosen, now_s=now_s), fleet
 
