@@ -157,14 +157,10 @@ def _twins(
         if name == row.host:
             continue
         found = f"guest {row.name} is on several hosts: {told}"
-        # With the firmware's variables goes a file; on shared storage it would be the one that the guest uses.
-        has_variables = (domain.get("record") or {}).get("firmware") == "efi"
-        if (
-            row.host in here
-            and view.looked_together(row.host, name)
-            and domain["state"] not in _ON
-            and not has_variables
-        ):
+        # With the firmware's variables and a TPM's state go files; on shared storage they would be the guest's own.
+        record = domain.get("record") or {}
+        has_state = record.get("firmware") == "efi" or bool((record.get("properties") or {}).get("hw_tpm_model"))
+        if row.host in here and view.looked_together(row.host, name) and domain["state"] not in _ON and not has_state:
             fix = f"remove the definition on {name}, its files stay: `berth doctor --fix`"
             yield Difference(Kind.TWIN, name, row.uuid, found, fix, Mend.ASK, serious=len(on) > 1)
         else:

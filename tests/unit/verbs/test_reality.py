@@ -87,6 +87,17 @@ GONE = guest("u9", None, vm_state=VmState.DELETED, deleted_at=20.0)
             id="a copy that is off, with variables of its firmware",
         ),
         pytest.param(
+            [
+                host("h1", domain()),
+                host(
+                    "h2", domain(state="shutdown", record={"cloud": "mine", "properties": {"hw_tpm_model": "tpm-crb"}})
+                ),
+            ],
+            [guest()],
+            [(Kind.TWIN, "h2", Mend.NONE, True)],
+            id="a copy that is off, with a TPM",
+        ),
+        pytest.param(
             [host("h1", domain()), host("h2", domain())],
             [guest()],
             [(Kind.TWIN, "h2", Mend.NONE, True)],
