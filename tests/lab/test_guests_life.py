@@ -17,7 +17,7 @@ HOSTS = ("h1", "h2", "h3")
 TINY_DATA = "#!/bin/sh\necho $(hostname) >/root/told\n"
 DEBIAN_DATA = "#cloud-config\nruncmd:\n  - [sh, -c, 'hostname >/var/told']\n"
 LIST_KEYS = {
-    "name", "project", "uuid", "state", "task", "power", "host", "flavor", "image", "addresses", "fault",
+    "name", "project", "uuid", "state", "task", "power", "host", "flavor", "image", "addresses", "fault", "stale",
 }  # fmt: skip
 
 
