@@ -7,15 +7,11 @@ may be: then the same command again, once the host is back, ends well. Never is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from berth.ledger.model import BootStep, DeleteStep, Verb
 from lab.cloud import LabCloud
 from lab.held import Held
-from lab.host import Host
 from lab.pair import (
     BOOT,
     DELETE,
@@ -51,15 +47,6 @@ def restart_libvirtd(cloud: LabCloud) -> None:
         host.exec("systemctl restart libvirtd.service")
 
 
-@contextmanager
-def without_power(cloud: LabCloud, host: Host) -> Iterator[None]:
-    host.power_cut()
-    try:
-        yield
-    finally:
-        cloud.lab.power_on(host.name)
-
-
 PASSING = {"connection": cut_connections, "libvirtd": restart_libvirtd}
 
 
@@ -90,7 +77,7 @@ def test_a_delete_outlives_a_passing_fault(fresh: LabCloud, point: str, fault: s
 def test_a_boot_whose_host_loses_power(fresh: LabCloud, point: str) -> None:
     placed = fresh.json("place", *BOOT[1:])["placements"]
     run = Held(fresh, *BOOT, "--format", "json", at=point).wait()
-    with without_power(fresh, fresh.lab.host(placed[0]["host"])):
+    with fresh.without_power(fresh.lab.host(placed[0]["host"])):
         answer = run.go_on()
         assert answer.status in (0, 6), answer
         unfinished = [name for name, guest in fresh.guests().items() if guest["state"] != "active"]
@@ -109,7 +96,7 @@ def test_a_delete_whose_host_loses_power(fresh: LabCloud, point: str) -> None:
     # Hosts where builds failed a moment ago are avoided, so both guests may be on one.
     there = {name for name, guest in fresh.guests().items() if guest["host"] == host.name}
     run = Held(fresh, *DELETE, at=point).wait()
-    with without_power(fresh, host):
+    with fresh.without_power(host):
         answer = run.go_on()
         assert answer.status in (0, 6), answer
         kept = set(fresh.guests())

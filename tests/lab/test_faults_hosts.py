@@ -59,15 +59,6 @@ def tries(cloud: LabCloud, name: str = "fault") -> dict[str, str]:
 
 
 @contextmanager
-def without_power(cloud: LabCloud, host: Host) -> Iterator[None]:
-    host.power_cut()
-    try:
-        yield
-    finally:
-        cloud.lab.power_on(host.name)
-
-
-@contextmanager
 def busy(host: Host) -> Iterator[None]:
     """Holds the lock under which a host checks and defines guests: a call waits there with its work half done."""
     host.exec(
@@ -97,7 +88,7 @@ def is_handed_over(cloud: LabCloud, attempts: int) -> bool:
 
 def test_a_host_without_power_is_passed_over(cloud: LabCloud) -> None:
     host = chosen(cloud)
-    with without_power(cloud, host):
+    with cloud.without_power(host):
         begin = time.monotonic()
         (guest,) = cloud.json(*BOOT)
         assert time.monotonic() - begin < BOUND_S
@@ -151,7 +142,7 @@ def test_a_guest_whose_host_fell_silent_is_made_nowhere_else(cloud: LabCloud) ->
     """Promise P1: until the host answers, nobody knows whether the guest is there."""
     host = chosen(cloud)
     Held(cloud, *BOOT, at="boot.guest.before").wait().kill()
-    with without_power(cloud, host):
+    with cloud.without_power(host):
         for _attempt in range(2):  # the second is an action of its own
             error = cloud.refused(*BOOT, status=6)
             assert "it may exist there, so it was not made elsewhere" in " ".join(error["details"])
@@ -172,7 +163,7 @@ def test_a_host_that_loses_power_in_the_middle(cloud: LabCloud) -> None:
         run = Held(cloud, *BOOT, "--format", "json")
         assert wait_for(lambda: is_at_work(host), 60), run.kill()
         begin = time.monotonic()
-        with without_power(cloud, host):
+        with cloud.without_power(host):
             answer = run.answer()
             assert time.monotonic() - begin < BOUND_S
             assert answer.status == 6 and "not made elsewhere" in " ".join(answer.error["details"])

@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,25 @@ class LabCloud:
     def inventory(self) -> Inventory:
         """What there is now on the hosts, in the ledger and on this machine."""
         return Inventory(tuple(snapshot(host) for host in self.lab.hosts), self.taken(), tuple(self.local()))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[Inventory]:
+        """The body leaves hosts, ledger and this machine as they were, but for what libvirt keeps of its own."""
+        self.delete_all()
+        before = self.inventory()
+        yield before
+        self.delete_all()
+        left = before.lines(self.inventory())
+        assert [line for line in left if not any(path in line for path in LIBVIRTS)] == []
+
+    @contextmanager
+    def without_power(self, host: Host) -> Iterator[None]:
+        """The host is without power during the body, and up again after it."""
+        host.power_cut()
+        try:
+            yield
+        finally:
+            self.lab.power_on(host.name)
 
     def delete_all(self) -> None:
         """Delete every guest there is."""
