@@ -60,6 +60,7 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 
+from berth import hangup
 from berth.cloud import SETTINGS_FILE, Cloud, find_cloud
 from berth.errors import BerthError, InvalidInput, Problem
 from berth.ledger.store import Ledger
@@ -112,7 +113,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             everyone, hosts = ledger.guests(), ledger.hosts()
         keyring.keep_only(guest.uuid for guest in everyone)
         guests = [guest for guest in everyone if not projects or guest.project in projects]
-        found = guest_inventory(guests, hosts, keyring.known_hosts)
+        found = guest_inventory(guests, hosts, keyring.known_hosts, hangup.launcher())
         for reason in found.left_out:
             self.display.warning(f"left out of the inventory: {reason}")
         for host in found.hosts:

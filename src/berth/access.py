@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,10 +151,12 @@ def host_jump(host: HostRow) -> Jump:
     )
 
 
-def ssh_options(route: Route, known_hosts: Path, *, batch: bool = False) -> list[str]:
+def ssh_options(route: Route, known_hosts: Path, *, batch: bool = False, launcher: Sequence[str] = ()) -> list[str]:
     """Returns the options that make ssh take this route and accept this guest's key only (ssh_config(5)).
 
     `batch` never asks for a password or a passphrase, and gives up soon where nothing answers; on the jump too.
+    `launcher` are the words that start the jump so that it hears SIGHUP: by it ssh ends its jump, which would else
+    outlive a guest that was deleted by a quarter of an hour.
     """
     options = {
         "HostKeyAlias": route.alias,
@@ -170,7 +172,7 @@ def ssh_options(route: Route, known_hosts: Path, *, batch: bool = False) -> list
         options["ConnectTimeout"] = str(CONNECT_TIMEOUT_S)
     if route.jump:
         # Not ProxyJump: the jump would be made with the options of the guest instead of those of the host.
-        options["ProxyCommand"] = _proxy_command(route.jump.argv(batch=batch))
+        options["ProxyCommand"] = _proxy_command([*launcher, *route.jump.argv(batch=batch)])
     return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from berth import hangup
 from berth.access import Route, ssh_options
 from berth.errors import BerthError, HostFailed
 
@@ -71,7 +72,8 @@ def ssh_argv(route: Route, keyring: Keyring, command: Sequence[str] = (), *, bat
 
     As with ssh itself the guest's shell reads the words of `command` joined by spaces.
     """
-    argv = ["ssh", *ssh_options(route, keyring.known_hosts(route), batch=batch), "-p", str(route.port)]
+    options = ssh_options(route, keyring.known_hosts(route), batch=batch, launcher=hangup.launcher())
+    argv = ["ssh", *options, "-p", str(route.port)]
     if keyring.identity:
         # Without IdentitiesOnly an agent full of keys uses up the attempts that sshd allows.
         argv += ["-o", "IdentitiesOnly=yes", "-i", str(keyring.identity)]

@@ -138,6 +138,13 @@ def test_ssh_understands_the_options(tmp_path: Path, batch: bool) -> None:
     assert "User=admin" in words and "ControlPath=none" in words
 
 
+def test_the_jump_is_started_by_the_launcher(tmp_path: Path) -> None:
+    route = Route("web-1", UUID, "192.168.150.11", 22, "debian", KEY, Jump("10.0.0.1"))
+    options = ssh_options(route, tmp_path, launcher=("env", "-i 100%"))
+    (command,) = [word.removeprefix("ProxyCommand=") for word in options if word.startswith("ProxyCommand=")]
+    assert shlex.split(command)[:3] == ["env", "-i 100%%", "ssh"]
+
+
 def test_the_key_is_kept_under_the_guests_own_name() -> None:
     route = guest_route(guest(USER), host())
     assert route.known_hosts_line == f"berth-{UUID} {' '.join(KEY.split()[:2])}\n"

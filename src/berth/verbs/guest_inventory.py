@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,15 @@ class GuestInventory:
 
 
 def guest_inventory(
-    guests: Iterable[GuestRow], hosts: Iterable[HostRow], known_hosts: Callable[[Route], Path]
+    guests: Iterable[GuestRow],
+    hosts: Iterable[HostRow],
+    known_hosts: Callable[[Route], Path],
+    launcher: Sequence[str] = (),
 ) -> GuestInventory:
-    """Returns the active guests that are on, by name. `known_hosts` gives the file with a guest's host key."""
+    """Returns the active guests that are on, by name. `known_hosts` gives the file with a guest's host key.
+
+    `launcher` are words that start a jump (see ssh_options).
+    """
     by_name = {host.name: host for host in hosts}
     found, left_out = [], []
     for guest in guests:
@@ -50,7 +56,8 @@ def guest_inventory(
         except BerthError as error:
             left_out.append(error.message)
             continue
-        found.append(GuestHost(_name(guest), _variables(guest, host, route, known_hosts(route)), _groups(guest, host)))
+        options = ssh_options(route, known_hosts(route), launcher=launcher)
+        found.append(GuestHost(_name(guest), _variables(guest, host, route, options), _groups(guest, host)))
     return GuestInventory(tuple(sorted(found, key=lambda each: each.name)), tuple(left_out))
 
 
@@ -59,13 +66,13 @@ def _name(guest: GuestRow) -> str:
     return str(guest.plan.get("domain_name") or guest.name)
 
 
-def _variables(guest: GuestRow, host: HostRow, route: Route, known_hosts: Path) -> dict[str, Any]:
+def _variables(guest: GuestRow, host: HostRow, route: Route, options: Sequence[str]) -> dict[str, Any]:
     interfaces = guest.plan.get("networks") or []
     return {
         "ansible_host": route.host,
         "ansible_port": route.port,
         "ansible_user": route.user,
-        "ansible_ssh_common_args": shlex.join(ssh_options(route, known_hosts)),
+        "ansible_ssh_common_args": shlex.join(options),
         # By default connections are shared by address, port and user: on another host the same are another guest.
         "ansible_control_path": f"%(directory)s/berth-{guest.uuid.replace('-', '')[:12]}-%%r",
         "berth_uuid": guest.uuid,
