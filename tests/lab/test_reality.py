@@ -54,7 +54,7 @@ def test_a_silent_host_makes_its_guests_stale_and_the_rest_right(cloud: LabCloud
     cloud.berth("boot", "there", *IDLE, "--host", "h1")
     cloud.berth("boot", "here", *IDLE, "--host", "h2")
     cloud.lab.host("h2").exec("virsh -q destroy here")
-    # Another project of this user has a connection to the host open, by Ansible's own settings, which have no keepalive.
+    # Another project of this user has a connection to the host open, by Ansible's own settings: without a keepalive.
     others = [str(BIN / "ansible"), "-i", "inventory", "h1", "-m", "ansible.builtin.ping"]
     cloud.run(others, environment={"ANSIBLE_CONFIG": "/dev/null"})
     cloud.lab.host("h1").power_cut()
