@@ -56,7 +56,10 @@ def test_a_silent_host_makes_its_guests_stale_and_the_rest_right(cloud: LabCloud
     cloud.lab.host("h2").exec("virsh -q destroy here")
     # Another project of this user has a connection to the host open, by Ansible's own settings: without a keepalive.
     others = [str(BIN / "ansible"), "-i", "inventory", "h1", "-m", "ansible.builtin.ping"]
-    cloud.run(others, environment={"ANSIBLE_CONFIG": "/dev/null"})
+    none = cloud.scratch / "none.cfg"
+    none.touch()
+    cloud.run(others, environment={"ANSIBLE_CONFIG": str(none)})
+    none.unlink()
     cloud.lab.host("h1").power_cut()
     try:
         answer = cloud.berth("sync", "--format", "json", status=PARTIAL_EXIT)
