@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,16 @@ class Owner:
     def of_process(cls, pid: int | None = None) -> Owner:
         """Returns the owner record of a live process of this machine: `pid`, or this one."""
         pid = os.getpid() if pid is None else pid
+        started_ticks = 0
+        with suppress(ProcessLookupError):
+            started_ticks = _started_ticks(pid) or 0
         return cls(
             host=socket.gethostname(),
             machine_id=_read("/etc/machine-id"),
             boot_id=_read("/proc/sys/kernel/random/boot_id"),
             pid_namespace=_pid_namespace(),
             pid=pid,
-            started_ticks=_started_ticks(pid) or 0,
+            started_ticks=started_ticks,
             user=os.environ.get("SUDO_USER") or _user(),
         )
 
@@ -56,23 +60,29 @@ def proof_of_death(owner: Owner) -> str | None:
         return f"{owner.host} was booted again since"
     if owner.pid_namespace != here.pid_namespace:
         return None
-    ticks = _started_ticks(owner.pid)
-    if ticks is None:
+    try:
+        ticks = _started_ticks(owner.pid)
+    except ProcessLookupError:
         return f"no process {owner.pid} on {owner.host}"
-    if ticks != owner.started_ticks:
-        return f"process {owner.pid} on {owner.host} is another one now"
-    return None
+    if ticks is None or not owner.started_ticks or ticks == owner.started_ticks:
+        return None
+    return f"process {owner.pid} on {owner.host} is another one now"
 
 
 def _started_ticks(pid: int) -> int | None:
-    """Returns when a process started, None when there is none or only its zombie."""
+    """Returns when a process started, None when that is hidden. Raises ProcessLookupError for none, or its zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, PermissionError):
+        # proc(5), hidepid: what others run may look as if it were not there. The kernel tells by kill(2): ESRCH.
+        with suppress(PermissionError):
+            os.kill(pid, 0)
         return None
     # The name before the last bracket may itself hold spaces and brackets.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    if fields[0] in "ZX":
+        raise ProcessLookupError(pid)
+    return int(fields[19])
 
 
 def _pid_namespace() -> str:

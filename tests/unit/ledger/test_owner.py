@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,42 @@ def test_only_what_is_proved_counts(change: dict[str, str], proof: str | None) -
     found = proof_of_death(replace(Owner.of_process(), **change))  # type: ignore[arg-type]
     assert (found is None) == (proof is None)
     assert proof is None or proof in (found or "")
+
+
+@pytest.mark.parametrize("hidden", [FileNotFoundError, PermissionError], ids=["hidepid=2", "hidepid=1"])
+@pytest.mark.parametrize("answer", [None, PermissionError, ProcessLookupError])
+def test_of_a_process_that_proc_hides_only_the_kernel_proves_death(
+    hidden: type[OSError], answer: type[OSError] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = Owner.of_process()
+    hide_processes(monkeypatch, hidden)
+    monkeypatch.setattr(os, "kill", lambda _pid, _signal: raise_if(answer))
+    dead = f"no process {owner.pid} on {owner.host}"
+    assert proof_of_death(owner) == (dead if answer is ProcessLookupError else None)
+
+
+def test_a_process_whose_start_was_hidden_is_not_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as hiding:
+        hide_processes(hiding, PermissionError)
+        owner = Owner.of_process()
+    assert owner.started_ticks == 0
+    assert proof_of_death(owner) is None
+
+
+def hide_processes(monkeypatch: pytest.MonkeyPatch, error: type[OSError]) -> None:
+    read = Path.read_text
+
+    def refuse(path: Path, **how: str) -> str:
+        if path.name == "stat":
+            raise error(str(path))
+        return read(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+
+
+def raise_if(error: type[OSError] | None) -> None:
+    if error is not None:
+        raise error
 
 
 def test_a_name_with_brackets_and_spaces_does_not_hide_the_start() -> None:
