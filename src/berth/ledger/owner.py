@@ -17,6 +17,7 @@ class Owner:
 
     A pid alone is used again, so its start (clock ticks since boot: proc_pid_stat(5), field 22) goes with it. A host
     name alone may be shared, so the machine id does; a pid means something only in its namespace (`pid_namespace`).
+    What this machine does not tell is "": containers often have no machine id.
     """
 
     host: str
@@ -54,11 +55,12 @@ def proof_of_death(owner: Owner) -> str | None:
     Nothing is ever proved about a process of another machine or of another pid namespace of this boot.
     """
     here = Owner.of_process()
-    if (owner.host, owner.machine_id) != (here.host, here.machine_id):
+    if (owner.host, owner.machine_id) != (here.host, here.machine_id) or not (owner.boot_id and here.boot_id):
         return None
     if owner.boot_id != here.boot_id:
-        return f"{owner.host} was booted again since"
-    if owner.pid_namespace != here.pid_namespace:
+        # Without a machine id it may be another machine: two containers may have one host name.
+        return f"{owner.host} was booted again since" if owner.machine_id else None
+    if owner.pid_namespace != here.pid_namespace or not owner.pid_namespace:
         return None
     try:
         ticks = _started_ticks(owner.pid)

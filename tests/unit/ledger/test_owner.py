@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.ledger import owner as owner_module
 from berth.ledger.owner import Owner, proof_of_death
 
 
@@ -46,6 +47,34 @@ def test_only_what_is_proved_counts(change: dict[str, str], proof: str | None) -
     found = proof_of_death(replace(Owner.of_process(), **change))  # type: ignore[arg-type]
     assert (found is None) == (proof is None)
     assert proof is None or proof in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("machine_id", "boot_id", "change", "proof"),
+    [
+        ("", "b1", {"boot_id": "b2"}, None),
+        ("", "b1", {"pid": 2**22 + 1}, "no process"),
+        ("", "", {"pid": 2**22 + 1}, None),
+        ("m", "", {"boot_id": "b2"}, None),
+        ("m", "b1", {"boot_id": ""}, None),
+        ("m", "", {"pid": 2**22 + 1}, None),
+        ("m", "b1", {"boot_id": "b2"}, "was booted again since"),
+    ],
+)
+def test_two_containers_without_ids_may_be_on_two_machines(
+    machine_id: str, boot_id: str, change: dict[str, str], proof: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A boot id names one boot of one kernel, so within it a process can be looked for without a machine id."""
+    ids = {"/etc/machine-id": machine_id, "/proc/sys/kernel/random/boot_id": boot_id}
+    monkeypatch.setattr(owner_module, "_read", ids.__getitem__)
+    found = proof_of_death(replace(Owner.of_process(), **change))  # type: ignore[arg-type]
+    assert (found is None) == (proof is None)
+    assert proof is None or proof in (found or "")
+
+
+def test_without_a_pid_namespace_nothing_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "_pid_namespace", lambda: "")
+    assert proof_of_death(replace(Owner.of_process(), pid=2**22 + 1)) is None
 
 
 @pytest.mark.parametrize("hidden", [FileNotFoundError, PermissionError], ids=["hidepid=2", "hidepid=1"])
