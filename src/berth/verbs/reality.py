@@ -108,6 +108,19 @@ class _View:
     def files(self, host: str, what: str) -> list[Any]:
         return list(((self.hosts[host].facts or {}).get("files") or {}).get(what) or ())
 
+    def users(self, uuid: str, host: str) -> list[str]:
+        """Returns the domains that may live on a guest's files on a host, besides its own domain there.
+
+        Hosts may share their folders, so its copies elsewhere count, and what silent hosts showed last.
+        """
+        found = []
+        for row in self.seen.hosts:
+            for domain in (row.facts or {}).get("domains") or ():
+                copy = domain["uuid"] == uuid
+                if (copy and row.name != host) or (not copy and any(f"/{uuid}/" in path for path in _disks(domain))):
+                    found.append(f"{domain['name']} on {row.name}")
+        return found
+
     def on_its_way(self, row: GuestRow, hosts: Collection[str]) -> bool:
         """Returns whether a verb works on the guest, or did after one of these hosts was looked at."""
         if row.task_state is not None or row.vm_state is VmState.BUILDING:
@@ -189,6 +202,9 @@ def _domains(view: _View) -> Iterator[Difference]:
             mend = Mend.ASK
             if domain["state"] in _ON:  # somebody may work in it
                 fix, mend = "see what it is for; once it is off, `berth doctor --fix` removes it", Mend.NONE
+            if users := view.users(uuid, host):  # with the domain its disk would go
+                fix = f"{', '.join(users)} may live on its disk: see there, and undefine the wrong one by hand"
+                mend = Mend.NONE
             yield Difference(Kind.ORPHAN_DOMAIN, host, uuid, found, fix, mend)
 
 
@@ -211,11 +227,8 @@ def _files(view: _View) -> Iterator[Difference]:
             mend, fix = Mend.SAFE if uuid in view.gone else Mend.ASK, "remove it: `berth doctor --fix`"
             if row:  # on shared storage it is the guest's own
                 mend, fix = Mend.NONE, f"remove it by hand, unless {host} and {row.host} share that folder"
-            if any(f"/{uuid}/" in path for path in _disk_paths(view, host)):  # another domain lives on its disk
-                mend, fix = Mend.NONE, "see which domain uses it"
-            elsewhere = [name for name, _domain in view.copies.get(uuid, ())]
-            if elsewhere and not row:  # they may share the folder, and the domain its disk
-                mend, fix = Mend.NONE, f"remove it by hand, unless {host} and {', '.join(elsewhere)} share that folder"
+            if users := view.users(uuid, host):
+                mend, fix = Mend.NONE, f"{', '.join(users)} may live on it: see there, and remove it by hand if not"
             if uuid in folders and folders[uuid].get("other") and not folders[uuid].get("own"):
                 mend, fix = Mend.NONE, "see what it is, and remove it by hand"
             for kind, what in _left(folders.get(uuid), uuid in consoles):
@@ -226,8 +239,8 @@ def _files(view: _View) -> Iterator[Difference]:
                 yield Difference(kind, host, uuid, found, fix, mend)
 
 
-def _disk_paths(view: _View, host: str) -> list[str]:
-    return [str(disk.get("path") or "") for domain in view.domains(host) for disk in domain.get("disks") or ()]
+def _disks(domain: Mapping[str, Any]) -> list[str]:
+    return [str(disk.get("path") or "") for disk in domain.get("disks") or ()]
 
 
 def _left(folder: Mapping[str, Any] | None, has_console: bool) -> Iterator[tuple[Kind, str]]:
@@ -248,7 +261,7 @@ def _images(view: _View) -> Iterator[Difference]:
     for host in view.hosts:
         domains = view.domains(host)
         used = {_cache_name(domain.get("record") or {}) for domain in domains}
-        paths = {path.rsplit("/", 1)[-1] for path in _disk_paths(view, host)}
+        paths = {path.rsplit("/", 1)[-1] for domain in domains for path in _disks(domain)}
         for name in view.files(host, "images"):
             if name in used or name in paths or name in view.seen.wanted_images:
                 continue

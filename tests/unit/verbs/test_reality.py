@@ -123,6 +123,33 @@ GONE = guest("u9", None, vm_state=VmState.DELETED, deleted_at=20.0)
         ),
         pytest.param([host("h1", domain("u9"))], [replace(GONE, deleted_at=NOW)], [], id="deleted just now"),
         pytest.param(
+            [host("h1", domain("u9", "shutdown")), host("h2", domain("u9"))],
+            [GONE],
+            [(Kind.ORPHAN_DOMAIN, "h1", Mend.NONE, False), (Kind.ORPHAN_DOMAIN, "h2", Mend.NONE, False)],
+            id="off here and on there: they may share the disk",
+        ),
+        pytest.param(
+            [host("h1", domain("u7", "shutdown")), host("h2", domain("u7", "shutdown"))],
+            [],
+            [(Kind.ORPHAN_DOMAIN, "h1", Mend.NONE, False), (Kind.ORPHAN_DOMAIN, "h2", Mend.NONE, False)],
+            id="a domain nobody knows, off on two hosts",
+        ),
+        pytest.param(
+            [host("h1", domain("u7", "shutdown")), host("h2", domain("u7"), silent="off")],
+            [],
+            [(Kind.ORPHAN_DOMAIN, "h1", Mend.NONE, False)],
+            id="a domain nobody knows, and one on a host that is silent",
+        ),
+        pytest.param(
+            [
+                host("h1", domain("u7", "shutdown")),
+                host("h2", domain("s", record=None, disks=[{"path": "/i/u7/disk.qcow2"}])),
+            ],
+            [],
+            [(Kind.ORPHAN_DOMAIN, "h1", Mend.NONE, False)],
+            id="a domain nobody knows, and another one on its disk",
+        ),
+        pytest.param(
             [host("h1", domain("u7"))],
             [],
             [(Kind.ORPHAN_DOMAIN, "h1", Mend.NONE, False)],
@@ -156,6 +183,12 @@ GONE = guest("u9", None, vm_state=VmState.DELETED, deleted_at=20.0)
             [GONE],
             [(Kind.ORPHAN_DISK, "h1", Mend.NONE, False)],
             id="a disk that another domain lives on",
+        ),
+        pytest.param(
+            [host("h1", files=files(folder("u9", "disk.qcow2"))), host("h2", domain("u9"), silent="off")],
+            [GONE],
+            [(Kind.ORPHAN_DISK, "h1", Mend.NONE, False)],
+            id="a disk that a host may use that is silent",
         ),
         pytest.param(
             [host("h1", domain()), host("h2", files=files(folder("u1", other=("notes",))))],
