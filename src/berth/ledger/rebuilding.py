@@ -7,17 +7,16 @@ data, deleted guests, locks, server groups whose policy is only a wish, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from berth.ledger.domain_record import pinned_cpus, record_mistake
 from berth.ledger.model import GroupPolicy, PowerState, VmState
 from berth.ledger.rows import AddressRow, ClaimRow, GroupRow, GuestRow, HostRow, Json
+from berth.ledger.values import WHOLE_MOST
 from berth.units import MIB_PER_GIB
 
-RECORD_VERSION = 1
-_TEXTS = ("uuid", "name", "project", "flavor", "image")
-_NUMBERS = ("vcpus", "memory_mib", "disk_gib")
 _STATES = {
     PowerState.RUNNING: VmState.ACTIVE,
     PowerState.PAUSED: VmState.PAUSED,
@@ -90,30 +89,22 @@ def _domains(host: HostRow, cloud: str, problems: list[str]) -> Iterator[_Found]
         record = domain.get("record")
         if not record or record.get("cloud", cloud) != cloud:
             continue
-        mistake = _mistake(domain, record)
+        mistake = record_mistake(str(domain.get("uuid")), record)
+        disk_mib = 0 if mistake else _disk_mib(domain, record)
+        if disk_mib > WHOLE_MOST:
+            mistake = f"its disks have {disk_mib} MiB, at most {WHOLE_MOST} can be recorded"
         if mistake:
             problems.append(f"host {host.name}: domain {domain.get('name')}: its record does not hold: {mistake}")
             continue
-        capacities = [disk.get("capacity_mib") or 0 for disk in domain.get("disks") or ()]
-        disk_mib = record["disk_gib"] * MIB_PER_GIB or sum(capacities)
         state = domain.get("state")
         power_state = PowerState(state) if state in set(PowerState) else PowerState.NOSTATE
         yield _Found(host.name, power_state, disk_mib, record)
 
 
-def _mistake(domain: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Returns why a record cannot be used: the domain may have been edited by hand."""
-    if record.get("version") != RECORD_VERSION:
-        return f"version {record.get('version')!r}, allowed: {RECORD_VERSION}"
-    wrong = [key for key in _TEXTS if not isinstance(record.get(key), str) or not record[key]]
-    wrong += [key for key in _NUMBERS if type(record.get(key)) is not int or record[key] < 0]
-    if not isinstance(record.get("networks", []), list):
-        wrong.append("networks")
-    if wrong:
-        return f"missing or wrong: {', '.join(wrong)}"
-    if record["uuid"] != domain.get("uuid"):
-        return f"it is of guest {record['uuid']}"
-    return None
+def _disk_mib(domain: Mapping[str, Any], record: Json) -> int:
+    """Returns the size of the guest's disk: the flavor's, else the image's own, which the host shows."""
+    capacities = (disk.get("capacity_mib") or 0 for disk in domain.get("disks") or ())
+    return int(record["disk_gib"] * MIB_PER_GIB or sum(capacities))
 
 
 def _one_of(copies: Sequence[_Found], problems: list[str]) -> tuple[_Found, str | None]:
@@ -148,7 +139,7 @@ def _add(result: Rebuilt, found: _Found, fault: str | None, at: float) -> None:
             server_group=record.get("server_group"),
             ssh_host_key=record.get("ssh_host_key"),
             fault=fault,
-            request_id=str(record.get("request_id", "")),
+            request_id=record.get("request_id") or "",
             action_id="",
             created_at=created,
             updated_at=at,
@@ -158,25 +149,18 @@ def _add(result: Rebuilt, found: _Found, fault: str | None, at: float) -> None:
             plan=dict(record),
         )
     )
-    sizes = (record["vcpus"] - _pinned_cpus(record), record["memory_mib"], found.disk_mib)
+    sizes = (record["vcpus"] - pinned_cpus(record), record["memory_mib"], found.disk_mib)
     result.claims.append(ClaimRow(found.uuid, found.host, *sizes, created))
     _add_networks(result, found)
     _add_group(result, record, created)
 
 
-def _pinned_cpus(record: Mapping[str, Any]) -> int:
-    """Returns how many of the guest's CPUs are pinned: these were never booked as vCPUs."""
-    pins = record.get("pins")
-    cells = _maps(pins.get("cells") or ()) if isinstance(pins, Mapping) else ()
-    return sum(len(cell["cpus"]) for cell in cells if isinstance(cell.get("cpus"), Mapping))
-
-
 def _add_networks(result: Rebuilt, found: _Found) -> None:
     macs = {row.mac for row in result.addresses}
     taken = {(row.network, row.address) for row in result.addresses if row.address}
-    for position, interface in enumerate(_maps(found.record.get("networks", ()))):
-        mac, address = str(interface.get("mac") or "").lower(), interface.get("address")
-        network = str(interface.get("network", ""))
+    for position, interface in enumerate(found.record.get("networks", ())):
+        mac, address = (interface.get("mac") or "").lower(), interface.get("address")
+        network = interface.get("network", "")
         if not mac or mac in macs or (network, address) in taken:
             what = f"interface {position} has MAC {mac or 'none'}, address {address or 'none'}"
             result.problems.append(f"guest {found.record['name']}: {what}: missing or of another guest, not recorded")
@@ -185,24 +169,20 @@ def _add_networks(result: Rebuilt, found: _Found) -> None:
         taken.add((network, address)) if address else None
         result.addresses.append(AddressRow(found.uuid, position, network, mac, address))
         port = interface.get("ssh_port")
-        if isinstance(port, int) and (found.host, port) not in {row[:2] for row in result.ports}:
+        if port is not None and (found.host, port) not in {row[:2] for row in result.ports}:
             result.ports.append((found.host, port, found.uuid))
 
 
 def _add_group(result: Rebuilt, record: Json, created: float) -> None:
     project, name, rule = record["project"], record.get("server_group"), record.get("group_policy")
-    if not isinstance(name, str) or not isinstance(rule, Mapping):
+    if not name or not rule:
         return
-    policy, most = rule.get("policy"), rule.get("max_server_per_host")
+    policy, most = rule["policy"], rule["max_server_per_host"]
     known = {(row.project, row.name) for row in result.groups}
-    if policy in set(GroupPolicy) and isinstance(most, int) and (project, name) not in known:
+    if policy in set(GroupPolicy) and (project, name) not in known:
         result.groups.append(GroupRow(project, name, GroupPolicy(policy), most, created))
 
 
-def _maps(items: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
-    return (item for item in items if isinstance(item, Mapping))
-
-
-def _created(record: Mapping[str, Any], at: float) -> float:
+def _created(record: Json, at: float) -> float:
     created = record.get("created_at")
-    return float(created) if isinstance(created, int | float) else at
+    return at if created is None else float(created)

@@ -95,11 +95,65 @@ def test_ports_come_back() -> None:
     assert found.ports == [("h1", 22005, "u1")]
 
 
+CELL = {"guest_cell": 0, "host_cell": 0, "memory_mib": 512, "guest_cpus": [0, 1], "cpus": {"0": 2, "1": 3}}
 BROKEN: dict[str, tuple[Callable[[], list[HostRow]], int, str]] = {
     "an unknown version": (lambda: [host("h1", domain("u1", "a", version=2))], 0, "version 2, allowed: 1"),
     "a missing name": (lambda: [host("h1", domain("u1", "a", project=None))], 0, "missing or wrong: project"),
     "an odd size": (lambda: [host("h1", domain("u1", "a", vcpus="two", memory_mib=-1))], 0, "wrong: vcpus, memory_mib"),
     "odd networks": (lambda: [host("h1", domain("u1", "a", networks="lan"))], 0, "wrong: networks"),
+    "metadata is no map": (lambda: [host("h1", domain("u1", "a", metadata="x"))], 0, "wrong: metadata"),
+    "cells are no list": (lambda: [host("h1", domain("u1", "a", pins={"cells": 5}))], 0, "wrong: pins.cells"),
+    "half a cell": (
+        lambda: [host("h1", domain("u1", "a", pins={"cells": [CELL, {"cpus": {"x": 1}}]}))],
+        0,
+        "wrong: pins.cells[1].guest_cell, pins.cells[1].host_cell, pins.cells[1].memory_mib, "
+        "pins.cells[1].guest_cpus, pins.cells[1].cpus",
+    ),
+    "more CPUs pinned than there are": (
+        lambda: [host("h1", domain("u1", "a", pins={"cells": [CELL]}))],
+        0,
+        "pins has 2 CPUs, the guest 1",
+    ),
+    "an address is a list": (
+        lambda: [host("h1", domain("u1", "a", networks=[{"mac": "52:54:00:00:00:01", "address": ["10.0.0.1"]}]))],
+        0,
+        "wrong: networks[0].address",
+    ),
+    "an interface is no map": (lambda: [host("h1", domain("u1", "a", networks=["lan"]))], 0, "wrong: networks[0]"),
+    "no such port": (
+        lambda: [host("h1", domain("u1", "a", networks=[{"ssh_port": 70000}]))],
+        0,
+        "networks[0].ssh_port",
+    ),
+    "a policy is a list": (
+        lambda: [host("h1", domain("u1", "a", group_policy={"policy": ["affinity"], "max_server_per_host": True}))],
+        0,
+        "wrong: group_policy.policy, group_policy.max_server_per_host",
+    ),
+    "after the last year": (lambda: [host("h1", domain("u1", "a", created_at=10**400))], 0, "wrong: created_at"),
+    "no time at all": (lambda: [host("h1", domain("u1", "a", created_at=float("nan")))], 0, "wrong: created_at"),
+    "a group is a map": (lambda: [host("h1", domain("u1", "a", server_group={"a": 1}))], 0, "wrong: server_group"),
+    "a digest is a map": (lambda: [host("h1", domain("u1", "a", image_digest={"a": 1}))], 0, "wrong: image_digest"),
+    "too large to be stored": (
+        lambda: [host("h1", domain("u1", "a", vcpus=2**31, disk_gib=2**21))],
+        0,
+        "wrong: vcpus, disk_gib",
+    ),
+    "a disk too large to be stored": (
+        lambda: [host("h1", domain("u1", "a", disk_gib=0) | {"disks": [{"capacity_mib": 2**31}]})],
+        0,
+        "its disks have 2147483648 MiB",
+    ),
+    "text that no database holds": (
+        lambda: [host("h1", domain("u1", "a", flavor="x\0", image="\ud800"))],
+        0,
+        "wrong: flavor, image",
+    ),
+    "a number that is none": (
+        lambda: [host("h1", domain("u1", "a", metadata={"x": float("nan")}))],
+        0,
+        "a number that is none",
+    ),
     "a copied record": (lambda: [host("h1", domain("u1", "a") | {"uuid": "u2"})], 0, "it is of guest u1"),
     "one name twice": (
         lambda: [host("h1", domain("u1", "a"), domain("u2", "A", created_at=6.0))],
@@ -122,6 +176,8 @@ BROKEN: dict[str, tuple[Callable[[], list[HostRow]], int, str]] = {
         "host h1: it did not answer",
     ),
 }
+# PostgreSQL takes no such facts.
+IN_NO_POSTGRESQL = ("no time at all", "a number that is none")
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -164,6 +220,25 @@ def test_a_lost_ledger_is_made_again(ledger: Ledger, kit: Any) -> None:
     ledger.delete_guests(["u1"])
     ledger.end_action(action.id)
     assert [row.name for row in ledger.guests()] == ["b", "c"]
+
+
+@pytest.mark.parametrize("name", [name for name in BROKEN if name not in IN_NO_POSTGRESQL])
+def test_one_odd_domain_keeps_no_other_from_being_recorded(name: str, ledger: Ledger) -> None:
+    make, _count, problem = BROKEN[name]
+    facts = [(row.facts or {}).get("domains") or [] for row in make()]
+    facts[0].append(domain("u9", "good"))
+    updates = [HostUpdate(f"h{at}", {"machine_id": str(at), "domains": each}) for at, each in enumerate(facts, start=1)]
+    ledger.store_hosts(Refresh(updates, {}, "d", 2.0, full=False))
+    result = ledger.rebuild("mine")
+    assert "u9" in {row.uuid for row in ledger.guests()}
+    assert name == "a host without facts" or problem in "".join(result.problems)
+
+
+def test_pins_come_back_and_are_not_booked_as_vcpus(ledger: Ledger) -> None:
+    pinned = domain("u1", "a", vcpus=3, pins={"cells": [CELL], "pci_addresses": [], "emulator_cpus": []})
+    ledger.store_hosts(Refresh([HostUpdate("h1", {"machine_id": "machine-h1", "domains": [pinned]})], {}, "d", 1.0))
+    assert ledger.rebuild("mine").problems == []
+    assert ledger.usage()["h1"].vcpus == 1
 
 
 def test_nothing_to_rebuild_is_no_error(ledger: Ledger) -> None:
