@@ -19,6 +19,7 @@ class Kind(StrEnum):
     """What is wrong."""
 
     DAMAGED = "damaged"
+    WRONG_VALUE = "wrong_value"
     LEFT_BEHIND = "left_behind"
     NO_CLAIM = "no_claim"
     CLAIM_ELSEWHERE = "claim_elsewhere"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, StatementError
 
 from berth.errors import BerthError, Busy, Conflict, InvalidInput
 
@@ -70,7 +70,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Gives the writing transaction, committed at the end unless something is raised. Raises Busy or BerthError."""
+        """Gives the writing transaction, committed at the end unless something is raised.
+
+        Raises Busy, InvalidInput for values that no column takes, or BerthError.
+        """
         with self._translated(), self._begin_write() as connection:
             yield connection
 
@@ -99,6 +102,10 @@ class Database:
             yield
         except DBAPIError as error:
             raise self._error(error) from error
+        except StatementError as error:  # no driver saw it: a value that its column does not take
+            raise InvalidInput(
+                f"ledger {self.label}: a value that it cannot hold: {error.orig}", hint="nothing was changed"
+            ) from error
 
     def _error(self, error: DBAPIError) -> BerthError:
         cause = str(error.orig).strip() or type(error.orig).__name__

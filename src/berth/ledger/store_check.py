@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import Connection, select
 
+from berth.errors import Conflict
+from berth.ledger.columns import wrong_values
 from berth.ledger.consistency import Finding, Kind, Snapshot, findings
 from berth.ledger.model import Outcome
 from berth.ledger.owner import Owner, proof_of_death
@@ -18,29 +22,46 @@ from berth.ledger.tables import (
     guests,
     holds,
     hosts,
+    metadata,
     ports,
+    select_plain,
     select_rows,
     server_groups,
     steps,
 )
+
+_PUT_RIGHT = "`berth ledger export FILE`, put it right there, and `berth ledger import FILE` into a new ledger"
 
 
 class CheckStore(Store):
     """The ledger's check of itself."""
 
     def check(self) -> list[Finding]:
-        """Returns everything that does not hold: in the file (SQLite's own check), between rows, and by the rules."""
+        """Returns everything that does not hold: in the file (SQLite's own check), in rows, and between rows.
+
+        The rules between rows are for rows that can be read: while a value does not hold they are not looked at.
+        """
         with self._database.read() as connection:
             damages = [
                 Finding(Kind.DAMAGED, self._database.label, line, "keep a copy, then `berth ledger rebuild`")
                 for line in (_damages(connection) if self._database.is_sqlite else ())
             ]
-            return damages + findings(_snapshot(connection))
+            wrong = list(_wrong_values(connection))
+            return damages + (wrong or findings(_snapshot(connection)))
 
     def repair(self) -> list[Finding]:
-        """Mends what is safe and returns that: gives back what deleted guests hold, ends the actions of dead runs."""
+        """Mends what is safe and returns that: gives back what deleted guests hold, ends the actions of dead runs.
+
+        Raises Conflict while a value does not hold: what is safe cannot be told then.
+        """
         at = self._clock()
         with self._database.write() as connection:
+            if wrong := list(_wrong_values(connection)):
+                raise Conflict(
+                    f"ledger {self._database.label}: nothing was mended, {len(wrong)} values do not hold",
+                    details=tuple(finding.message for finding in wrong),
+                    hint=wrong[0].hint,
+                )
             safe = [finding for finding in findings(_snapshot(connection)) if finding.safe]
             gone = {finding.key for finding in safe if finding.kind is Kind.LEFT_BEHIND}
             release(connection, gone)
@@ -60,6 +81,16 @@ def _end(connection: Connection, finding: Finding, at: float) -> None:
     left = (steps.c.action_id == finding.key) & steps.c.ended_at.is_(None)
     values = {"ended_at": at, "outcome": Outcome.INTERRUPTED, "error": finding.message}
     connection.execute(steps.update().where(left).values(values))
+
+
+def _wrong_values(connection: Connection) -> Iterator[Finding]:
+    for table in metadata.sorted_tables:
+        keys, names = [column.key for column in table.primary_key], table.c.keys()
+        for values in connection.execute(select_plain(table)):
+            row = dict(zip(names, values, strict=True))
+            for mistake in wrong_values(table, row):
+                key = "/".join(str(row[name]) for name in keys)
+                yield Finding(Kind.WRONG_VALUE, key, f"table {table.name}, row {key}: {mistake}", _PUT_RIGHT)
 
 
 def _snapshot(connection: Connection) -> Snapshot:

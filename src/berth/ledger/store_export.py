@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
 from berth.errors import Conflict, InvalidInput
+from berth.ledger.columns import wrong_values
 from berth.ledger.rows import Json
 from berth.ledger.schema import REVISION
 from berth.ledger.store_base import Store
-from berth.ledger.tables import metadata, steps
+from berth.ledger.tables import metadata, select_plain, steps
 
 FORMAT = "berth-ledger"
 
@@ -22,8 +24,8 @@ class ExportStore(Store):
     def export_data(self) -> Json:
         """Returns everything: {"format": "berth-ledger", "schema": "0002", "exported_at": 1.0, "tables": {name: rows}}.
 
-        A row is a map of column names; rows are in the order of their keys. Guests' plans hold their user data: keep
-        the document as private as the ledger.
+        A row is a map of column names; rows are in the order of their keys. What does not hold is exported as it is,
+        to be put right there. Guests' plans hold their user data: keep the document as private as the ledger.
         """
         with self._database.read() as connection:
             tables = {table.name: _rows(connection, table) for table in metadata.sorted_tables}
@@ -50,12 +52,7 @@ class ExportStore(Store):
 
 
 def _rows(connection: Connection, table: Table) -> list[Json]:
-    query = select(table).order_by(*table.primary_key)
-    return [{name: _plain(value) for name, value in row._mapping.items()} for row in connection.execute(query)]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return [dict(row._mapping) for row in connection.execute(select_plain(table))]
 
 
 def _row_values(table: Table, row: Json) -> Json:
@@ -63,8 +60,16 @@ def _row_values(table: Table, row: Json) -> Json:
     return {key: value for key, value in row.items() if (table, key) != (steps, "id")}
 
 
+def _row_mistakes(table: Table, row: Any) -> Iterable[str]:
+    columns = set(table.c.keys())
+    if isinstance(row, dict) and set(row) == columns:
+        return wrong_values(table, row)
+    odd = ", ".join(sorted(columns ^ set(row))) if isinstance(row, dict) else type(row).__name__
+    return [f"missing or unknown: {odd}"]
+
+
 def _tables_of(data: Json) -> dict[str, list[Json]]:
-    """Returns table -> rows. Raises InvalidInput with everything that is wrong with the document's shape."""
+    """Returns table -> rows. Raises InvalidInput with everything that is wrong with the document and its values."""
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InvalidInput("import: this is no export of a ledger", hint="`berth ledger export` writes one")
     if data.get("schema") != REVISION:
@@ -79,11 +84,8 @@ def _tables_of(data: Json) -> dict[str, list[Json]]:
         if not isinstance(rows, list):
             mistakes.append(f"table {table.name}: missing")
             continue
-        columns = set(table.c.keys())
         for number, row in enumerate(rows, start=1):
-            if not isinstance(row, dict) or set(row) != columns:
-                odd = ", ".join(sorted(columns ^ set(row))) if isinstance(row, dict) else type(row).__name__
-                mistakes.append(f"table {table.name}, row {number}: missing or unknown: {odd}")
+            mistakes += [f"table {table.name}, row {number}: {mistake}" for mistake in _row_mistakes(table, row)]
     if mistakes:
         raise InvalidInput(
             f"import: {mistakes[0]}" if len(mistakes) == 1 else f"import: {len(mistakes)} mistakes",

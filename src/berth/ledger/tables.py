@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Dialect,
     Double,
     ForeignKey,
@@ -24,8 +26,10 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     select,
+    type_coerce,
 )
 
+from berth.errors import BerthError
 from berth.ledger.model import GroupPolicy, Outcome, PowerState, TaskState, Verb, VmState
 
 metadata = MetaData()
@@ -51,8 +55,14 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else self.words(value).value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:
-        """Returns the member of the enum."""
-        return None if value is None else self.words(value)
+        """Returns the member of the enum. Raises BerthError for a word that it does not have."""
+        try:
+            return None if value is None else self.words(value)
+        except ValueError as error:
+            raise BerthError(
+                f"ledger: {value!r} where a {self.words.__name__} belongs; allowed: {', '.join(self.words)}",
+                hint="`berth ledger check` tells where",
+            ) from error
 
 
 class Names(TypeDecorator[tuple[str, ...]]):
@@ -68,6 +78,22 @@ class Names(TypeDecorator[tuple[str, ...]]):
     def process_result_value(self, value: Any, dialect: Dialect) -> tuple[str, ...]:
         """Returns the names."""
         return tuple(value or ())
+
+
+class PlainJson(TypeDecorator[Any]):
+    """What a JSON column holds, or its text where that is no JSON: SQLite stores any text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Returns the plain value; psycopg has parsed it already."""
+        if dialect.name != "sqlite" or not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
 
 
 def _json(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -255,3 +281,14 @@ server_groups = Table(
 def select_rows(table: Table, row: type[Any]) -> Select[Any]:
     """Returns a SELECT of the columns of a row class in the order of its fields: `row(*result)` builds one."""
     return select(*(table.c[name] for name in row.__dataclass_fields__))
+
+
+def select_plain(table: Table) -> Select[Any]:
+    """Returns a SELECT of whole rows as plain values, in the order of their keys, also of values that do not hold."""
+    return select(*(_plain(column) for column in table.c)).order_by(*table.primary_key)
+
+
+def _plain(column: Column[Any]) -> ColumnElement[Any]:
+    if isinstance(column.type, Names | JSON):
+        return type_coerce(column, PlainJson()).label(column.key)
+    return type_coerce(column, Text).label(column.key) if isinstance(column.type, Word) else column

@@ -22,7 +22,7 @@ LONG_S = 3600.0
 REPAIR = "repair"
 STUCK_POWER = "stuck_power"
 POWER_TASKS = {RULES[verb].task: verb for verb, steps in STEPS.items() if steps is PowerStep}
-_SEVERE = (LedgerKind.DAMAGED, LedgerKind.TWIN_MACHINE)
+_SEVERE = (LedgerKind.DAMAGED, LedgerKind.WRONG_VALUE, LedgerKind.TWIN_MACHINE)
 
 
 def all_differences(ledger: Ledger, cloud: str, catalog: Catalog) -> list[Difference]:

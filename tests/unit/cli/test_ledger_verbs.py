@@ -80,6 +80,32 @@ def test_check_finds_what_is_wrong_and_repair_mends_it(cloud: Path) -> None:
     assert berth(cloud, "ledger", "check").returncode == 0
 
 
+def test_an_unknown_state_is_found_by_check_and_ends_other_verbs_with_an_error(cloud: Path) -> None:
+    with Ledger.open(find_cloud(cloud).ledger_url) as ledger, ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE guests SET vm_state = 'resting'")
+    done = berth(cloud, "ledger", "check", "--format", "json")
+    (finding,) = json.loads(done.stdout)
+    assert done.returncode == 4 and f"row {GUEST}: vm_state: found 'resting'" in finding["message"]
+    listed = berth(cloud, "list")
+    assert listed.returncode == 1 and "`berth ledger check` tells where" in listed.stderr
+    assert "Traceback" not in done.stderr + listed.stderr
+
+
+def test_an_import_tells_every_wrong_value(cloud: Path, tmp_path: Path) -> None:
+    file = tmp_path / "export.json"
+    assert berth(cloud, "ledger", "export", str(file)).returncode == 0
+    document = json.loads(file.read_text())
+    document["tables"]["guests"][0] |= {"vcpus": "many", "created_at": "2024-01-01"}
+    file.write_text(json.dumps(document))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "berth.yml").write_text("name: test\n")
+    done = berth(other, "ledger", "import", str(file))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "table guests, row 1: vcpus: found 'many'" in done.stderr
+    assert "table guests, row 1: created_at: found '2024-01-01'" in done.stderr
+
+
 def test_a_rebuild_wants_a_new_ledger(cloud: Path) -> None:
     done = berth(cloud, "ledger", "rebuild")
     assert done.returncode == 4 and "refresh the hosts into a new one" in done.stderr

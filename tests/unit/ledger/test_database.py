@@ -14,6 +14,7 @@ from berth.errors import BerthError, Busy, InvalidInput
 from berth.ledger import Ledger
 from berth.ledger.database import Database
 from berth.ledger.rows import BootRecord, GuestRow
+from berth.ledger.tables import guests
 
 HOLD = """
 import sys, time
@@ -72,6 +73,11 @@ def test_a_writer_killed_in_its_transaction_leaves_nothing(url: str, ledger: Led
     with ledger._database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM notes WHERE key = 'held'").scalar() == 0
     kit.begin(ledger, "a")
+
+
+def test_a_value_that_it_cannot_hold_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(InvalidInput, match="cannot hold: 'resting'"), ledger._database.write() as connection:
+        connection.execute(guests.update().values(vm_state="resting"))
 
 
 def test_whatever_is_raised_in_a_transaction_undoes_it(ledger: Ledger, kit: Any) -> None:

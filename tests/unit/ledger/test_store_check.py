@@ -6,10 +6,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from berth.errors import BerthError, Conflict
 from berth.ledger import Ledger
 from berth.ledger.consistency import Kind
 from berth.ledger.model import BootStep, GroupPolicy, Outcome, PowerState, VmState
@@ -106,7 +108,58 @@ def test_a_building_guest_whose_action_is_over_is_stuck(sound: Ledger) -> None:
 
 
 def test_every_kind_of_finding_is_planted_here() -> None:
-    assert set(Kind) == set(PLANTED) | {Kind.DEAD_ACTION, Kind.DAMAGED}
+    assert set(Kind) == set(PLANTED) | {Kind.DEAD_ACTION, Kind.DAMAGED, Kind.WRONG_VALUE}
+
+
+WRONG = {
+    "a state": ("UPDATE guests SET vm_state = 'resting' WHERE uuid = 'a'", "guests, row a: vm_state: found 'resting',"),
+    "a verb": ("UPDATE actions SET verb = 'fly'", "verb: found 'fly', allowed: boot,"),
+    "an outcome": ("UPDATE steps SET outcome = 'fine'", "steps, row 1: outcome: found 'fine',"),
+    "a key of two": ("UPDATE claims SET created_at = -1 WHERE guest_uuid = 'c'", "claims, row c/h2: created_at: found"),
+    "a map": ("UPDATE guests SET plan = '[]' WHERE uuid = 'a'", "guests, row a: plan: found [], allowed: a map"),
+    "an owner": (
+        "UPDATE actions SET owner = '{}'",
+        "owner: missing, unknown or wrong: boot_id, host, machine_id, pid,",
+    ),
+}
+WRONG_IN_SQLITE = {
+    "a number": ("UPDATE guests SET vcpus = 'many' WHERE uuid = 'a'", "guests, row a: vcpus: found 'many', allowed: a"),
+    "no JSON": ("UPDATE guests SET plan = '{' WHERE uuid = 'a'", "guests, row a: plan: found '{', allowed: a map"),
+    "names": ("UPDATE hosts SET groups = '7' WHERE name = 'h1'", "hosts, row h1: groups: found 7, allowed: a list"),
+}
+
+
+def told(sound: Ledger, statement: str, message: str) -> None:
+    plant(sound, statement)
+    found = sound.check()
+    assert {one.kind for one in found} == {Kind.WRONG_VALUE} and not any(one.safe for one in found)
+    assert any(message in one.message for one in found)
+    with pytest.raises(Conflict, match="nothing was mended"):
+        sound.repair()
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_value_that_no_column_holds_is_a_finding(sound: Ledger, what: str) -> None:
+    told(sound, *WRONG[what])
+
+
+@pytest.mark.parametrize("what", WRONG_IN_SQLITE)
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_value_that_only_sqlite_stores_is_a_finding(sound: Ledger, what: str) -> None:
+    told(sound, *WRONG_IN_SQLITE[what])
+
+
+def test_what_cannot_be_read_can_be_exported_and_put_right(sound: Ledger, tmp_path: Path) -> None:
+    plant(sound, "UPDATE guests SET vm_state = 'resting' WHERE uuid = 'a'")
+    with pytest.raises(BerthError, match=r"'resting' where a VmState belongs; allowed: building, .*"):
+        sound.guests()
+    document = sound.export_data()
+    (guest,) = (row for row in document["tables"]["guests"] if row["uuid"] == "a")
+    assert guest["vm_state"] == "resting"
+    guest["vm_state"] = "active"
+    with Ledger.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
+        other.import_data(document)
+        assert other.check() == []
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

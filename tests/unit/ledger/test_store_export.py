@@ -89,6 +89,62 @@ def test_what_is_no_export_is_refused(full: Ledger, tmp_path: Path, damage: str)
         assert other.guests() == []
 
 
+WRONG: dict[tuple[str, str], tuple[Any, str]] = {
+    ("guests", "vm_state"): ("resting", "found 'resting', allowed: building, active,"),
+    ("guests", "task_state"): (["x"], "found ['x'], allowed: scheduling,"),
+    ("guests", "vcpus"): ("many", "found 'many', allowed: a whole number from 0 to 2147483647"),
+    ("guests", "memory_mib"): (True, "found True, allowed: a whole number"),
+    ("guests", "disk_mib"): (2**31, "found 2147483648, allowed: a whole number"),
+    ("guests", "created_at"): ("2024-01-01", "found '2024-01-01', allowed: seconds from 0"),
+    ("guests", "launched_at"): (float("inf"), "found inf, allowed: seconds from 0 to 253402300799 or null"),
+    ("guests", "plan"): ([], "found [], allowed: a map"),
+    ("guests", "metadata"): ({"x": float("nan")}, "allowed: a map"),
+    ("guests", "name"): (None, "found None, allowed: text"),
+    ("guests", "project"): ("a\0", "found 'a\\x00', allowed: text"),
+    ("hosts", "enabled"): ("yes", "found 'yes', allowed: true, false"),
+    ("hosts", "groups"): ("compute", "found 'compute', allowed: a list of names"),
+    ("hosts", "facts"): (7, "found 7, allowed: a map or null"),
+    ("images", "size_bytes"): (2**63, "allowed: a whole number from 0 to 9223372036854775807"),
+    ("ports", "port"): (22.5, "found 22.5, allowed: a whole number"),
+    ("steps", "outcome"): ("fine", "found 'fine', allowed: ok, failed,"),
+}
+
+
+def test_every_value_that_no_column_holds_is_told_with_its_place(full: Ledger, tmp_path: Path) -> None:
+    document = copy.deepcopy(full.export_data())
+    for (table, column), (value, _message) in WRONG.items():
+        document["tables"][table][0][column] = value
+    with Ledger.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
+        with pytest.raises(InvalidInput) as raised:
+            other.import_data(document)
+        assert other.hosts() == []
+    assert raised.value.message == f"import: {len(WRONG)} mistakes"
+    for (table, column), (_value, message) in WRONG.items():
+        (line,) = [one for one in raised.value.details if one.startswith(f"table {table}, row 1: {column}: ")]
+        assert message in line
+
+
+def test_the_owner_of_a_run_on_a_machine_that_is_up_for_a_year_is_taken(full: Ledger, tmp_path: Path) -> None:
+    document = copy.deepcopy(full.export_data())
+    document["tables"]["actions"][0] |= {"ended_at": None}
+    document["tables"]["actions"][0]["owner"]["started_ticks"] = 365 * 24 * 3600 * 100
+    with Ledger.open(f"sqlite:///{tmp_path}/other.sqlite") as other:
+        assert other.import_data(document)["actions"] == 1
+
+
+@pytest.mark.parametrize("owner", [{}, {"pid": "1"}, {"x": 1}])
+def test_the_owner_of_what_is_still_open_is_looked_at(full: Ledger, tmp_path: Path, owner: Any) -> None:
+    document = copy.deepcopy(full.export_data())
+    (action,) = document["tables"]["actions"]
+    action["owner"] = {**action["owner"], **owner} if owner else {}
+    with Ledger.open(f"sqlite:///{tmp_path}/ended.sqlite") as other:
+        other.import_data(copy.deepcopy(document))
+    action["ended_at"] = None
+    with Ledger.open(f"sqlite:///{tmp_path}/open.sqlite") as other:
+        with pytest.raises(InvalidInput, match="actions, row 1: owner: missing, unknown or wrong: "):
+            other.import_data(document)
+
+
 def test_rows_that_cannot_be_together_are_refused_as_a_whole(full: Ledger, tmp_path: Path) -> None:
     document = json.loads(json.dumps(full.export_data()))
     document["tables"]["claims"][0]["host"] = "nowhere"
