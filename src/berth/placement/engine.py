@@ -183,7 +183,7 @@ def place(
     check_requests(fleet, requests, profile.pipeline.filters)
     view = View(fleet, now_s)
     batch = _Batch(view, profile, Choice(profile, requests, seed))
-    keys = [shape_key(request) for request in requests]
+    keys = [shape_key(request, batch.pipeline) for request in requests]
     rows: list[int] = []
     all_pins: list[Pins] = []
     scores: list[float] = []
@@ -218,7 +218,7 @@ def place_what_fits(
     batch = _Batch(view, profile, Choice(profile, requests, seed))
     found: list[str | None] = []
     for request in requests:
-        survivors = batch.shape(shape_key(request), request).scores
+        survivors = batch.shape(shape_key(request, batch.pipeline), request).scores
         if not survivors.rows.size:
             found.append(None)
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from berth.placement.filters.base import Filter
 from berth.placement.pci import PciAlias
-from berth.placement.registry import BUILT_IN, FIRST, LAST, Registry
+from berth.placement.registry import BUILT_IN, FIRST, LAST, OWN, Registry
 from berth.placement.weighers.base import Weigher
 
 DAY_S = 24 * 3600.0
@@ -62,6 +62,11 @@ class Pipeline:
     filters: tuple[Filter, ...]
     forced: tuple[Filter, ...]
     weighers: tuple[tuple[Weigher, float], ...]
+
+    @cached_property
+    def has_plugins(self) -> bool:
+        """Returns whether any filter or weigher is not Berth's own."""
+        return any(type(part) not in OWN for part in (*self.filters, *(weigher for weigher, _ in self.weighers)))
 
 
 @dataclass(frozen=True)

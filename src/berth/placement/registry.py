@@ -145,3 +145,5 @@ BUILT_IN = Registry(
     filters={kind.__name__: kind for kind in FILTERS},
     weighers={kind.__name__: kind for kind in WEIGHERS},
 )
+# Berth's own classes. Whatever else a pipeline holds is a plug-in, and may read more of a request.
+OWN: frozenset[type] = frozenset((*FIRST, *FILTERS, *LAST, *WEIGHERS))

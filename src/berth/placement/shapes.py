@@ -116,9 +116,13 @@ def _both(left: Mask | None, right: Mask) -> Mask:
     return right.copy() if left is None else left & right
 
 
-def shape_key(request: GuestRequest) -> Hashable:
-    """Returns what two requests share when the same hosts pass them with the same weights: all but who they are."""
+def shape_key(request: GuestRequest, pipeline: Pipeline) -> Hashable:
+    """Returns what two requests share when the same hosts pass them with the same weights.
+
+    That is all but who they are, which no built-in filter or weigher reads; a plug-in may.
+    """
     return (
+        (request.uuid, request.name) if pipeline.has_plugins else None,
         request.vcpus,
         request.memory_mib,
         request.disk_gib,
