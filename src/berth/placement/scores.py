@@ -9,6 +9,7 @@ no weigher runs and the score is 0. Source: nova/weights.py of release 34.0.0.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,13 @@ RowNumbers = npt.NDArray[np.intp]
 class WeighedColumn:
     """One weigher's share of the score, over the hosts that passed. `part` is None while it decides nothing."""
 
-    __slots__ = ("hi", "lo", "multiplier", "part", "raw", "weigher")
+    __slots__ = ("_host_at", "hi", "lo", "multiplier", "part", "raw", "weigher")
 
-    def __init__(self, weigher: Weigher, raw: Floats, multiplier: float | Floats) -> None:
+    def __init__(
+        self, weigher: Weigher, raw: Floats, multiplier: float | Floats, host_at: Callable[[int], str]
+    ) -> None:
         self.weigher = weigher
+        self._host_at = host_at
         self.raw = self._clamped(raw)
         self.multiplier = multiplier
         self.part: Floats | None = None
@@ -47,12 +51,19 @@ class WeighedColumn:
         weigher = self.weigher
         lo = float(self.raw.min() if weigher.minval is None else weigher.minval)
         hi = float(self.raw.max() if weigher.maxval is None else weigher.maxval)
-        if not (math.isfinite(lo) and math.isfinite(hi)):  # then no host would be better than another
-            raise InvalidInput(
-                f"weigher {weigher.name}: found {lo} to {hi} over the hosts, allowed: finite numbers",
-                hint="mend the plug-in, or leave it out of the profile",
-            )
+        given = weigher.minval is not None and weigher.maxval is not None  # then they say nothing about the numbers
+        if not math.isfinite(hi - lo) or (given and not np.isfinite(self.raw).all()):
+            raise self._no_number(lo, hi)
         return lo, hi
+
+    def _no_number(self, lo: float, hi: float) -> InvalidInput:
+        """Returns the error for what cannot be normalised: no host would be better than another, or the wrong one."""
+        bad = np.flatnonzero(~np.isfinite(self.raw))
+        found = f"{self.raw[bad[0]]} for host {self._host_at(int(bad[0]))}" if bad.size else f"{lo} to {hi}"
+        return InvalidInput(
+            f"weigher {self.weigher.name}: found {found}, allowed: finite numbers",
+            hint="mend the plug-in or the numbers that it reads, or leave it out of the profile",
+        )
 
     @property
     def normalised(self) -> Floats:
@@ -71,11 +82,15 @@ class WeighedColumn:
             np.multiply(self.part, self.multiplier, out=self.part)
 
     def set_raw(self, at: RowNumbers, raw: Floats) -> bool:
-        """Sets some hosts' raw numbers. Returns whether the bounds moved, and so every host's share with them."""
+        """Sets some hosts' raw numbers. Returns whether the bounds moved, and so every host's share with them.
+
+        Raises InvalidInput for a number that is not finite.
+        """
         new, old = self._clamped(raw), self.raw[at]
         self.raw[at] = new
         lo, hi = self.lo, self.hi
-        if bool(((old == hi) | (old == lo) | (new > hi) | (new < lo)).any()):
+        # Said so that a number that is none is not between them.
+        if not bool(((lo < old) & (old < hi) & (lo <= new) & (new <= hi)).all()):
             self.lo, self.hi = self._bounds()
             if (self.lo, self.hi) != (lo, hi):
                 self._rescale()
@@ -133,9 +148,12 @@ class Scores:
                 if raw is None and everything:
                     raw = np.zeros(self.rows.size)
                 if raw is not None:
-                    self.columns.append(WeighedColumn(weigher, raw, multiplier))
+                    self.columns.append(WeighedColumn(weigher, raw, multiplier, self._host_at))
         self._owned = False
         self.total = self._sum()
+
+    def _host_at(self, at: int) -> str:
+        return self.view.fleet.names[int(self.rows[at])]
 
     def _sum(self) -> Floats:
         total: Floats | None = None

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from berth.errors import InvalidInput
 from berth.placement import Code, GuestRequest, Host, HostFilter, HostWeigher, Profile, Reason, build_fleet, place
 from berth.placement.engine import place_what_fits
 from berth.placement.registry import BUILT_IN
@@ -46,3 +47,42 @@ def test_a_plug_in_that_reads_who_the_guest_is_decides_for_each_of_a_batch(kind)
 def test_guests_that_differ_in_their_names_only_are_decided_together_without_plug_ins():
     assert not Profile().pipeline.has_plugins and with_plugin(NumberedHosts).pipeline.has_plugins
     assert replace(with_plugin(NumberedHosts), filters=()).pipeline.has_plugins is False
+
+
+class Turning(HostWeigher):
+    """No number once the host has a guest."""
+
+    multiplier_option = "turning_weight_multiplier"
+    first, then = {"c1": 0.0, "c2": 1.0, "c3": 2.0}, float("nan")
+
+    def weigh_host(self, host, request):
+        return self.then if host.guests else self.first[host.name]
+
+
+class Second(HostWeigher):
+    multiplier_option = "second_weight_multiplier"
+    default_multiplier = 10.0
+
+    def weigh_host(self, host, request):
+        return float(host.name == "c2")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_becomes_no_number_is_told_with_its_host(number):
+    kind = type("Turning", (Turning,), {"then": number})
+    with pytest.raises(InvalidInput) as caught:
+        place(build_fleet(HOSTS), GUESTS, with_plugin(kind, Second), now_s=0.0)
+    assert f"weigher Turning: found {number} for host c2, allowed: finite numbers" in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"first": {"c1": 0.5, "c2": float("nan"), "c3": 0.1}}, {}], ids=["start", "later"])
+def test_bounds_of_a_weigher_hide_no_number_that_is_none(changes):
+    kind = type("Turning", (Turning,), {"minval": -5.0, "maxval": 5.0, **changes})
+    with pytest.raises(InvalidInput, match="weigher Turning: found nan for host c2"):
+        place(build_fleet(HOSTS), GUESTS, with_plugin(kind, Second), now_s=0.0)
+
+
+def test_finite_weights_that_lie_too_far_apart_are_told():
+    kind = type("Turning", (Turning,), {"first": {"c1": -1.5e308, "c2": 1.5e308, "c3": 0.0}})
+    with pytest.raises(InvalidInput, match=r"weigher Turning: found -1.5e\+308 to 1.5e\+308"):
+        place(build_fleet(HOSTS), GUESTS, with_plugin(kind), now_s=0.0)
