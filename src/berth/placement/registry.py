@@ -42,6 +42,7 @@ from berth.placement.filters.same_host import SameHostFilter
 from berth.placement.filters.simple_cidr_affinity import SimpleCIDRAffinityFilter
 from berth.placement.filters.traits import Traits
 from berth.placement.filters.type_affinity import TypeAffinityFilter
+from berth.placement.plugins import class_problems, guarded
 from berth.placement.weighers.base import Weigher
 from berth.placement.weighers.build_failure import BuildFailureWeigher
 from berth.placement.weighers.cpu import CPUWeigher
@@ -120,22 +121,25 @@ class Registry:
     weighers: Mapping[str, type[Weigher]]
 
     def extended(self, plugins: Iterable[type[Filter] | type[Weigher]]) -> Registry:
-        """Returns a registry with the plug-ins added.
+        """Returns a registry with the plug-ins added, each under guard: its mistakes are told under its name.
 
-        Raises InvalidInput for each class that is neither a Filter nor a Weigher, or whose name is taken.
+        Raises InvalidInput for each class that is neither a Filter nor a Weigher, that lacks what it needs, or
+        whose name is taken.
         """
         filters, weighers = dict(self.filters), dict(self.weighers)
-        problems = []
+        problems: list[Problem] = []
         for plugin in plugins:
             where = f"plug-in {getattr(plugin, '__qualname__', plugin)!s}"
             if not isinstance(plugin, type) or not issubclass(plugin, (Filter, Weigher)):
                 problems.append(Problem(where, "must be a subclass of berth.placement.Filter or Weigher"))
-            elif plugin.__name__ in filters or plugin.__name__ in weighers:
+                continue
+            problems.extend(Problem(where, text) for text in class_problems(plugin))
+            if plugin.__name__ in filters or plugin.__name__ in weighers:
                 problems.append(Problem(where, f"the name {plugin.__name__} is taken; give the class another"))
             elif issubclass(plugin, Filter):
-                filters[plugin.__name__] = plugin
+                filters[plugin.__name__] = guarded(plugin)
             else:
-                weighers[plugin.__name__] = plugin
+                weighers[plugin.__name__] = guarded(plugin)
         if problems:
             raise InvalidInput.from_problems("placement plug-ins", problems)
         return Registry(filters, weighers)

@@ -42,6 +42,7 @@ class WeighedColumn:
         self._rescale()
 
     def _clamped(self, raw: Floats) -> Floats:
+        raw = np.asarray(raw, dtype=np.float64)  # in whole numbers a share of one would be lost
         low, high = self.weigher.minval, self.weigher.maxval
         if low is not None:
             raw = np.maximum(raw, low)
