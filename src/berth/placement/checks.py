@@ -9,11 +9,18 @@ from berth.errors import InvalidInput, Problem
 from berth.placement.filters.base import Filter
 from berth.placement.fleet import Fleet
 from berth.placement.hints import hint_problems
-from berth.placement.model import GuestRequest, Policy, ServerGroup
+from berth.placement.model import LARGEST, GuestRequest, Policy, ServerGroup
 from berth.placement.naming import did_you_mean
+from berth.units import MIB_PER_GIB
 
-_LARGEST = 2**53
-_AMOUNTS = {"vcpus": 1, "memory_mib": 1, "disk_gib": 0, "ephemeral_gib": 0, "swap_mib": 0}
+_LARGEST_GIB = LARGEST // MIB_PER_GIB
+_AMOUNTS = {
+    "vcpus": (1, LARGEST),
+    "memory_mib": (1, LARGEST),
+    "disk_gib": (0, _LARGEST_GIB),
+    "ephemeral_gib": (0, _LARGEST_GIB),
+    "swap_mib": (0, LARGEST),
+}
 _CLASSES = ("resources:VCPU", "resources:MEMORY_MB", "resources:DISK_GB")
 
 
@@ -47,10 +54,11 @@ def _uuid_problems(requests: Sequence[GuestRequest]) -> Iterator[Problem]:
 
 
 def _amount_problems(request: GuestRequest) -> Iterator[Problem]:
-    for name, least in _AMOUNTS.items():
+    for name, (least, most) in _AMOUNTS.items():
         value = getattr(request, name)
-        if type(value) is not int or not least <= value <= _LARGEST:
-            yield Problem(_where(request), f"{name}: found {value!r}, allowed: a whole number, {least} or more")
+        if type(value) is not int or not least <= value <= most:
+            text = f"{name}: found {value!r}, allowed: a whole number, {least} or more, at most {most}"
+            yield Problem(_where(request), text)
 
 
 def _name_problems(fleet: Fleet, request: GuestRequest) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from berth.errors import InvalidInput, Problem
-from berth.placement.model import Host
+from berth.placement.model import LARGEST, Host
 
 Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -35,7 +35,6 @@ _AMOUNTS = (
 )
 _RATIOS = ("cpu_allocation_ratio", "ram_allocation_ratio", "disk_allocation_ratio")
 _FLOATS = (*_RATIOS, "failed_builds")
-_LARGEST = 2**53  # above it a float no longer counts every whole number
 
 
 @dataclass(frozen=True)
@@ -163,19 +162,17 @@ class Fleet:
     @cached_property
     def vcpus_limit(self) -> Integers:
         """Returns what guests may use of each host's vCPUs in all."""
-        return np.floor((self.vcpus_total - self.reserved_host_cpus) * self.cpu_allocation_ratio).astype(np.int64)
+        return _limit(self.vcpus_total - self.reserved_host_cpus, self.cpu_allocation_ratio)
 
     @cached_property
     def memory_mib_limit(self) -> Integers:
         """Returns what guests may use of each host's memory in all."""
-        free = self.memory_mib_total - self.reserved_host_memory_mib
-        return np.floor(free * self.ram_allocation_ratio).astype(np.int64)
+        return _limit(self.memory_mib_total - self.reserved_host_memory_mib, self.ram_allocation_ratio)
 
     @cached_property
     def disk_mib_limit(self) -> Integers:
         """Returns what guests may use of each host's disk in all."""
-        free = self.disk_mib_total - self.reserved_host_disk_mib
-        return np.floor(free * self.disk_allocation_ratio).astype(np.int64)
+        return _limit(self.disk_mib_total - self.reserved_host_disk_mib, self.disk_allocation_ratio)
 
     def coded(self, key: Hashable, value_of: Callable[[Host], Hashable]) -> Coded:
         """Returns the column of `value_of(host)`, computed once per `key` and kept."""
@@ -235,6 +232,11 @@ class Fleet:
         return frozenset(key for members in self._aggregate_sets.values for a in members for key in a.metadata)
 
 
+def _limit(free: Integers, ratio: Floats) -> Integers:
+    """Returns Host.limits as a column: a limit beyond LARGEST is none, and would not fit into the column."""
+    return np.clip(np.floor(free * ratio), -LARGEST, LARGEST).astype(np.int64)
+
+
 def _merged(members: tuple[Any, ...]) -> dict[str, frozenset[str]]:
     merged: dict[str, set[str]] = {}
     for aggregate in members:
@@ -247,7 +249,7 @@ def build_fleet(hosts: Iterable[Host]) -> Fleet:
     """Returns the hosts as columns, sorted by name.
 
     Raises InvalidInput with every host whose name is empty or taken, whose amounts are not whole numbers
-    of 0 or more, whose ratios are not finite numbers above 0, or whose aggregates contradict each other.
+    from 0 to LARGEST, whose ratios are not numbers above 0 and at most that, or whose aggregates contradict each other.
     """
     ordered = tuple(sorted(hosts, key=lambda host: host.name))
     checks = (_name_problems, _number_problems, _measure_problems, _aggregate_problems)
@@ -272,13 +274,15 @@ def _number_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
     for name in _AMOUNTS:
         for host in hosts:
             value = getattr(host, name)
-            if type(value) is not int or not 0 <= value <= _LARGEST:
-                yield Problem(f"host {host.name}", f"{name}: found {value!r}, allowed: a whole number, 0 or more")
+            if type(value) is not int or not 0 <= value <= LARGEST:
+                text = f"{name}: found {value!r}, allowed: a whole number, 0 or more, at most {LARGEST}"
+                yield Problem(f"host {host.name}", text)
     for name in _RATIOS:
         for host in hosts:
             value = getattr(host, name)
-            if type(value) not in (int, float) or not 0 < value < float("inf"):
-                yield Problem(f"host {host.name}", f"{name}: found {value!r}, allowed: a finite number above 0")
+            if type(value) not in (int, float) or not 0 < value <= LARGEST:
+                text = f"{name}: found {value!r}, allowed: a number above 0, at most {LARGEST}"
+                yield Problem(f"host {host.name}", text)
     for host in hosts:
         free, at = host.disk_free_mib_measured, host.facts_at
         if free is not None and (type(free) is not int or free < 0):

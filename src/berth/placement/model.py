@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,7 @@ from berth.placement.pinning import NO_PINS, Pins
 from berth.units import MIB_PER_GIB
 
 DEFAULT_PROJECT = "default"
+LARGEST = 2**53  # of every amount and ratio: above it a float no longer counts every whole number
 
 
 class Policy(StrEnum):
@@ -100,12 +102,16 @@ class Host:
 
     @property
     def limits(self) -> Needs:
-        """Returns what guests may use in all: floor((total - reserved) * ratio) of each resource."""
+        """Returns what guests may use in all: floor((total - reserved) * ratio) of each resource, LARGEST at most."""
         return Needs(
-            vcpus=int((self.vcpus_total - self.reserved_host_cpus) * self.cpu_allocation_ratio),
-            memory_mib=int((self.memory_mib_total - self.reserved_host_memory_mib) * self.ram_allocation_ratio),
-            disk_mib=int((self.disk_mib_total - self.reserved_host_disk_mib) * self.disk_allocation_ratio),
+            vcpus=_limit(self.vcpus_total - self.reserved_host_cpus, self.cpu_allocation_ratio),
+            memory_mib=_limit(self.memory_mib_total - self.reserved_host_memory_mib, self.ram_allocation_ratio),
+            disk_mib=_limit(self.disk_mib_total - self.reserved_host_disk_mib, self.disk_allocation_ratio),
         )
+
+
+def _limit(free: int, ratio: float) -> int:
+    return math.floor(max(-LARGEST, min(free * ratio, LARGEST)))
 
 
 @dataclass(frozen=True, slots=True)

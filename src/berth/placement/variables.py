@@ -9,6 +9,7 @@ from typing import Any
 
 from berth.errors import InvalidInput, Problem
 from berth.placement.devices import parse_cpus
+from berth.placement.model import LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class _Rule:
 
 def _ratio(value: Any) -> float:
     number = _number(value)
-    if not 0 < number < float("inf"):
+    if not 0 < number <= LARGEST:
         raise ValueError(value)
     return number
 
@@ -85,7 +86,7 @@ def _maps(value: Any) -> list[Mapping[str, Any]]:
     return list(value)
 
 
-_RATIO = "a finite number above 0"
+_RATIO = f"a number above 0, at most {LARGEST}"
 _AMOUNT = "a whole number, 0 or more"
 _CPUS = "a list of CPUs such as 2-7,^4"
 

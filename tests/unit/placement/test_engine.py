@@ -177,6 +177,27 @@ def test_ten_thousand_aggregates():
     assert placed(fleet, wanted, profile) == ["c04711", "c04711"]
 
 
+HUGE = {
+    "vCPUs": {"vcpus_total": 2**53, "cpu_allocation_ratio": 1e8},
+    "memory": {"memory_mib_total": 2**53, "ram_allocation_ratio": 2.0**53},
+    "disk": {"disk_mib_total": 10**7, "disk_allocation_ratio": 1e12},
+    "reserve": {"vcpus_total": 2**53, "reserved_host_cpus": 2**53, "cpu_allocation_ratio": 1e8},
+    "reserve beyond": {"reserved_host_cpus": 2**53, "cpu_allocation_ratio": 1e8},
+}
+
+
+@pytest.mark.parametrize(("case", "changes"), HUGE.items(), ids=HUGE)
+def test_a_limit_that_no_column_holds_is_no_limit(case, changes):
+    fleet = build_fleet([replace(HOST, **changes)])
+    found = [int(column[0]) for column in (fleet.vcpus_limit, fleet.memory_mib_limit, fleet.disk_mib_limit)]
+    limits = fleet.hosts[0].limits
+    assert found == [limits.vcpus, limits.memory_mib, limits.disk_mib] and all(abs(limit) <= 2**53 for limit in found)
+    decision = place(fleet, guests(2, memory_mib=512), Profile(filters=tuple(BUILT_IN.filters)), now_s=0.0)
+    assert decision.ok is not case.startswith("reserve")
+    if not decision.ok:
+        assert decision.failure.report.refused[0].reasons[0].have == 0
+
+
 BAD_HOSTS = {
     "negative": ({"vcpus_total": -1}, "vcpus_total: found -1"),
     "not a number": ({"ram_allocation_ratio": float("nan")}, "ram_allocation_ratio: found nan"),
@@ -184,7 +205,8 @@ BAD_HOSTS = {
     "zero ratio": ({"disk_allocation_ratio": 0.0}, "disk_allocation_ratio: found 0.0"),
     "a fraction": ({"memory_mib_total": 0.5}, "memory_mib_total: found 0.5"),
     "a boolean": ({"vcpus_used": True}, "vcpus_used: found True"),
-    "too large": ({"disk_mib_total": 2**60}, "disk_mib_total"),
+    "too large": ({"disk_mib_total": 2**60}, "disk_mib_total: found 1152921504606846976, allowed: a whole number"),
+    "ratio too large": ({"cpu_allocation_ratio": 1e16}, "cpu_allocation_ratio: found 1e+16, allowed: a number above 0"),
     "no name": ({"name": ""}, "the name is empty"),
     "time": ({"facts_at": float("nan")}, "facts_at: found nan"),
     "failures": ({"failed_builds": float("nan")}, "failed_builds: found nan"),
@@ -216,6 +238,7 @@ BAD_REQUESTS = {
     "no vcpus": ({"vcpus": 0}, "vcpus: found 0"),
     "memory": ({"memory_mib": -5}, "memory_mib: found -5"),
     "not a number": ({"disk_gib": float("nan")}, "disk_gib: found nan"),
+    "too large": ({"disk_gib": 2**50}, "disk_gib: found 1125899906842624, allowed: a whole number, 0 or more, at most"),
     "forced to nobody": ({"force_host": "c11"}, "forced host c11 is not in the fleet; did you mean c1?"),
     "destination": ({"destination": "C1"}, "destination C1 is not in the fleet; did you mean c1?"),
     "policy": ({"group": ServerGroup("g", "near")}, "policy 'near', allowed"),
