@@ -162,17 +162,17 @@ class Fleet:
     @cached_property
     def vcpus_limit(self) -> Integers:
         """Returns what guests may use of each host's vCPUs in all."""
-        return _limit(self.vcpus_total - self.reserved_host_cpus, self.cpu_allocation_ratio)
+        return limit_of(self.vcpus_total - self.reserved_host_cpus, self.cpu_allocation_ratio)
 
     @cached_property
     def memory_mib_limit(self) -> Integers:
         """Returns what guests may use of each host's memory in all."""
-        return _limit(self.memory_mib_total - self.reserved_host_memory_mib, self.ram_allocation_ratio)
+        return limit_of(self.memory_mib_total - self.reserved_host_memory_mib, self.ram_allocation_ratio)
 
     @cached_property
     def disk_mib_limit(self) -> Integers:
         """Returns what guests may use of each host's disk in all."""
-        return _limit(self.disk_mib_total - self.reserved_host_disk_mib, self.disk_allocation_ratio)
+        return limit_of(self.disk_mib_total - self.reserved_host_disk_mib, self.disk_allocation_ratio)
 
     def coded(self, key: Hashable, value_of: Callable[[Host], Hashable]) -> Coded:
         """Returns the column of `value_of(host)`, computed once per `key` and kept."""
@@ -232,9 +232,10 @@ class Fleet:
         return frozenset(key for members in self._aggregate_sets.values for a in members for key in a.metadata)
 
 
-def _limit(free: Integers, ratio: Floats) -> Integers:
-    """Returns Host.limits as a column: a limit beyond LARGEST is none, and would not fit into the column."""
-    return np.clip(np.floor(free * ratio), -LARGEST, LARGEST).astype(np.int64)
+def limit_of(free: Integers, ratio: float | Floats) -> Integers:
+    """Returns what guests may use, as Host.limits: beyond LARGEST a limit is none, and would not fit the column."""
+    limit: Integers = np.clip(np.floor(free * ratio), -LARGEST, LARGEST).astype(np.int64)
+    return limit
 
 
 def _merged(members: tuple[Any, ...]) -> dict[str, frozenset[str]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from berth.placement.filters.base import Filter
 from berth.placement.filters.resources import Resources
-from berth.placement.fleet import ALL, Integers, Mask
+from berth.placement.fleet import ALL, Integers, Mask, limit_of
 from berth.placement.model import GuestRequest
 from berth.placement.profile import Pipeline
 from berth.placement.view import View
@@ -73,9 +73,8 @@ def _resource_hints(view: View, request: GuestRequest, rows: RowNumbers) -> Iter
         yield f"would fit with {' and '.join(parts)} more on {view.fleet.names[rows[best]]}"
     else:
         yield f"no host is large enough as a whole: the largest lacks {table.lack_of_size()}"
-    for what, ratios in table.ratios():
-        needed = math.ceil(float(ratios.min()) * 10 - 1e-9) / 10
-        yield f"would fit on {_hosts(view, rows[table.only(what)][ratios <= needed])} with {_RATIOS[what]} {needed:g}"
+    for what, ratio, fits in table.ratios():
+        yield f"would fit on {_hosts(view, rows[fits])} with {_RATIOS[what]} {ratio:.15g}"
 
 
 class _Shortages:
@@ -124,12 +123,21 @@ class _Shortages:
                 mask &= short == 0
         return mask
 
-    def ratios(self) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
-        """Yields, per resource, the ratio that each host lacking it alone would need."""
+    def ratios(self) -> Iterator[tuple[str, float, Mask]]:
+        """Yields, per resource that hosts lack alone, the least ratio in tenths that will do, and where it does."""
         for what, (need, total, reserved, _, booked) in self._columns.items():
-            mask = self.only(what) & (total > reserved)
-            if mask.any() and mask.sum() == self.only(what).sum():
-                yield what, (booked[mask] + need) / (total[mask] - reserved[mask])
+            mask = self.only(what)
+            free = total - reserved
+            if not mask.any() or bool((mask & (free <= 0)).any()):
+                continue
+            least = float(((booked[mask] + need) / free[mask]).min())
+            tenths = math.ceil(least * 10 - 1e-9)
+            # The limit is rounded down, and 30 * 8.2 is a little below 246: then it takes a tenth more.
+            for ratio in (tenths / 10, (tenths + 1) / 10):
+                fits = mask & (limit_of(free, ratio) - booked >= need)
+                if fits.any():
+                    yield what, ratio, fits
+                    break
 
     def lack_of_size(self) -> str:
         """Returns how much the largest host is too small, for the first resource where all are."""
