@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import AFFINITY, ANTI_AFFINITY, Definition
+from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import (
+    AFFINITY,
+    ANTI_AFFINITY,
+    MIB_PER_GIB,
+    Definition,
+)
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import HOST, REQUEST, GuestFailure
 from ansible_collections.berth.kvm.plugins.module_utils.guest_files import (
     check_disk_size,
@@ -54,7 +60,7 @@ class Presence:
             _check_mine(guest, mine)
         _check_name(guest, others)
         _check_macs(guest, macs, others)
-        self._check_room(guest, others)
+        check_room(guest, others)
         if guest.group is not None:
             _check_group(guest, guest.group, others)
         if mine is None:
@@ -62,24 +68,27 @@ class Presence:
             _check_free_space(guest)
         self.domains = [*others, _counted(guest, macs)]
 
-    def _check_room(self, guest: Definition, others: List[Domain]) -> None:
-        asked = {"vcpus": guest.vcpus, "memory_mib": guest.memory_mib, "disk_mib": guest.disk_mib}
-        for amount, wanted in asked.items():
-            limit = guest.limits.get(amount)
-            used = sum(_use(domain, amount) for domain in others)
-            if limit is not None and used + wanted > limit:
-                unit = _UNITS[amount]
-                raise GuestFailure(
-                    _REASONS[amount],
-                    f"guest {guest.name}: {_REASONS[amount]} {wanted}{unit} does not fit: the {len(others)} "
-                    f"other domains of this host have {used}{unit} of {limit}{unit}",
-                )
-
     def _check_images(self, guest: Definition) -> None:
         for disk in guest.disks:
             if disk.backing_path not in self._image_sizes:
                 self._image_sizes[disk.backing_path] = image_size_bytes(guest, disk)
             check_disk_size(guest, disk, self._image_sizes[disk.backing_path])
+
+
+def check_room(guest: Definition, others: List[Domain]) -> None:
+    """Returns when what the other domains take leaves room for the guest. Raises GuestFailure."""
+    asked = {"vcpus": guest.vcpus, "memory_mib": guest.memory_mib, "disk_mib": guest.disk_mib}
+    taken = [_taken(domain, os.path.dirname(guest.folder)) for domain in others]
+    for amount, wanted in asked.items():
+        limit = guest.limits.get(amount)
+        used = sum(amounts[amount] for amounts in taken)
+        if limit is not None and used + wanted > limit:
+            unit = _UNITS[amount]
+            raise GuestFailure(
+                _REASONS[amount],
+                f"guest {guest.name}: {_REASONS[amount]} {wanted}{unit} does not fit: the other domains of this host "
+                f"take {used}{unit} of {limit}{unit}",
+            )
 
 
 def macs_of(xml: str) -> Set[str]:
@@ -98,7 +107,7 @@ def _counted(guest: Definition, macs: Set[str]) -> Domain:
         "persistent": True,
         "vcpus": guest.vcpus,
         "memory_mib": guest.memory_mib,
-        "disks": [{"capacity_mib": guest.disk_mib}],
+        "disks": [{"path": disk.path, "capacity_mib": disk.size_gib * MIB_PER_GIB} for disk in guest.disks],
         "macs": sorted(macs),
         "record": _record_of(guest),
     }
@@ -110,10 +119,16 @@ def _record_of(guest: Definition) -> Dict[str, Any]:
     return {"cloud": group.get("cloud"), "project": group.get("project"), "server_group": group.get("name")}
 
 
-def _use(domain: Domain, amount: str) -> int:
-    if amount != "disk_mib":
-        return int(domain[amount] or 0)
-    return sum(int(disk["capacity_mib"] or 0) for disk in domain["disks"])
+def _taken(domain: Domain, instances_path: str) -> Dict[str, int]:
+    """Returns what a domain takes of its host, by the rule of docs/placement.md that placement counts by as well."""
+    counts = domain["record"] is not None or domain["state"] != "shutdown"
+    inside = os.path.join(instances_path, "")
+    here = [disk for disk in domain["disks"] if str(disk["path"]).startswith(inside)]
+    return {
+        "vcpus": int(domain["vcpus"] or 0) if counts else 0,
+        "memory_mib": int(domain["memory_mib"] or 0) if counts else 0,
+        "disk_mib": sum(int(disk["capacity_mib"] or 0) for disk in here),
+    }
 
 
 def _macs(domain: Domain) -> Set[str]:

@@ -11,7 +11,7 @@ docs/placement.md explains it and shows how to add a filter.
 
 from berth.placement.capacity import FlavorCapacity, Stranded, Survival, capacity, survival
 from berth.placement.engine import Decision, Failure, Placement, place, place_what_fits
-from berth.placement.facts import HostStatus, HostUsage, host_from_facts
+from berth.placement.facts import OTHER_CLOUDS, HostStatus, HostUsage, host_from_facts
 from berth.placement.filters.base import Filter, HostFilter, Reads
 from berth.placement.fleet import Fleet, build_fleet
 from berth.placement.fleet_document import FleetDocument, read_fleet, write_fleet
@@ -32,6 +32,7 @@ from berth.placement.weighers.base import HostWeigher, Weigher
 __all__ = [
     "BUILT_IN",
     "NO_PINS",
+    "OTHER_CLOUDS",
     "Aggregate",
     "CellPins",
     "Code",

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, TypeGuard
 
 from berth.placement.model import Aggregate, GuestOnHost, Host
 from berth.placement.topology_facts import numa_cells, pci_devices, supported_instances, traits
 from berth.placement.variables import read_variables
 
-_RUNNING = ("running", "paused", "suspended")
+# The mark of a domain that is not this ledger's and yet Berth's: another ledger books it, on or off.
+OTHER_CLOUDS = "other_clouds"
 _PLAIN = (
     "cpu_allocation_ratio",
     "ram_allocation_ratio",
@@ -56,7 +58,7 @@ def host_from_facts(
     """Returns the host that the facts (docs/data.md, section 1) and the `berth_*` variables describe.
 
     Missing facts, or facts whose amounts are no whole numbers of 0 or more, give a host that placement
-    refuses with that reason. Guests that are not ours and run on the host count as used.
+    refuses with that reason. Domains that are not ours count as used, by the rule of docs/placement.md.
     Raises InvalidInput with every variable that does not hold.
     """
     status, usage = status or HostStatus(), usage or HostUsage()
@@ -74,7 +76,7 @@ def host_from_facts(
         facts_problem=problem,
         vcpus_used=sum(guest.vcpus for guest in (*usage.guests, *strangers)),
         memory_mib_used=sum(guest.memory_mib for guest in (*usage.guests, *strangers)),
-        disk_mib_used=sum(guest.disk_mib for guest in usage.guests),
+        disk_mib_used=sum(guest.disk_mib for guest in (*usage.guests, *strangers)),
         aggregates=tuple(aggregates),
         facts=facts,
         guests=usage.guests,
@@ -142,20 +144,29 @@ def _is_time(value: Any) -> TypeGuard[float]:
 
 
 def _strangers(facts: Mapping[str, Any], ours: set[str]) -> list[GuestOnHost]:
-    """Returns the domains that run on the host and are not Berth's: they take CPU and memory all the same."""
+    """Returns the domains that are not ours, each with what it takes; the host itself counts by the same rule."""
     found = []
-    domains = facts.get("domains")
-    for domain in domains if isinstance(domains, (list, tuple)) else ():
-        if not isinstance(domain, Mapping):
+    folder = _map(facts.get("storage")).get("instances_path")
+    inside = f"{PurePosixPath(folder)}/" if isinstance(folder, str) else None
+    for domain in _maps(facts.get("domains")):
+        if domain.get("record") is not None or domain.get("uuid") in ours:
             continue
-        if domain.get("record") is not None or domain.get("uuid") in ours or domain.get("state") not in _RUNNING:
-            continue
-        vcpus, memory_mib = domain.get("vcpus"), domain.get("memory_mib")
+        counts = domain.get(OTHER_CLOUDS) or domain.get("state") != "shutdown"
+        here = [disk for disk in _maps(domain.get("disks")) if inside and str(disk.get("path")).startswith(inside)]
         found.append(
             GuestOnHost(
                 uuid=str(domain.get("uuid")),
-                vcpus=vcpus if _is_amount(vcpus) else 0,
-                memory_mib=memory_mib if _is_amount(memory_mib) else 0,
+                vcpus=_amount(domain.get("vcpus")) if counts else 0,
+                memory_mib=_amount(domain.get("memory_mib")) if counts else 0,
+                disk_mib=sum(_amount(disk.get("capacity_mib")) for disk in here),
             )
         )
     return found
+
+
+def _maps(value: Any) -> list[Mapping[str, Any]]:
+    return [part for part in value if isinstance(part, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _amount(value: Any) -> int:
+    return value if _is_amount(value) else 0

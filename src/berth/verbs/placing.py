@@ -13,6 +13,7 @@ from berth.ledger.rows import Claim, ClaimRow, GuestRow, HostRow, NewGuest, Reso
 from berth.ledger.store import Ledger
 from berth.placement import (
     NO_PINS,
+    OTHER_CLOUDS,
     Aggregate,
     Decision,
     GuestOnHost,
@@ -146,7 +147,7 @@ def _facts_with_strangers(facts: Mapping[str, Any], cloud: str, ours: set[str]) 
         if uuid in ours:
             domains.append({**domain, "record": record or {"cloud": cloud}})
         else:
-            domains.append({**domain, "record": None})
+            domains.append({**domain, "record": None, OTHER_CLOUDS: record is not None})
     return {**facts, "domains": domains}
 
 

@@ -206,12 +206,13 @@ def test_limits_count_what_is_there_and_what_came_before_in_the_list(guest_host)
     connection = guest_host.connection()
     connection.defineXML(foreign_xml("other", memory_mib=16))
     connection.close()
-    limits = {"memory_mib": 16 + 32 + 31, "vcpus": 99, "disk_mib": 99999}
+    # The other domain is off and not Berth's, so it takes nothing.
+    limits = {"memory_mib": 32 + 31, "vcpus": 99, "disk_mib": 99999}
     first, second = guest_host.run("present", guest_host.definition("web-1", limits=limits),
                                    guest_host.definition("web-2", limits=limits))["guests"]  # fmt: skip
     assert first["ok"] is True
     assert (second["reason"], second["kind"]) == ("memory", "host")
-    assert "32 MiB does not fit: the 2 other domains of this host have 48 MiB of 79 MiB" in second["message"]
+    assert "32 MiB does not fit: the other domains of this host take 32 MiB of 63 MiB" in second["message"]
 
 
 CONFLICTS = {
