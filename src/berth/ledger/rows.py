@@ -57,7 +57,8 @@ class Quota:
 class HostUpdate:
     """What a refresh learnt of one host. `facts` is None for a host that did not answer: the old facts stay.
 
-    `groups` are its inventory groups, `variables` its `berth_*` variables, `access` how to reach it over SSH.
+    `groups` are its inventory groups, `variables` its `berth_*` variables, `access` how to reach it over SSH. Of a host
+    that was not `asked` these are all that was learnt.
     """
 
     name: str
@@ -66,6 +67,7 @@ class HostUpdate:
     groups: tuple[str, ...] = ()
     variables: Json = field(default_factory=dict)
     access: Json = field(default_factory=dict)
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,12 @@ _NEXT_GENERATION = {"generation": hosts.c.generation + 1}
 
 @dataclass(frozen=True)
 class Refresh:
-    """What one refresh learnt at `at`. A `full` one asked for every host of the inventory: the others left it."""
+    """What one refresh learnt at `at`. `updates` has every host of the inventory, asked or not: the others left it."""
 
     updates: Sequence[HostUpdate]
     aggregates: Mapping[str, Json]
     inventory_digest: str
     at: float
-    full: bool = True
 
 
 def learnt(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
@@ -41,6 +40,8 @@ def learnt(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
     """
     row = before or HostRow(update.name, True, "", True, "", None, None, None, None, None, (), {}, {})
     row = replace(row, in_inventory=True, groups=update.groups, variables=update.variables, access=update.access)
+    if not update.asked:
+        return row
     if update.facts is None:
         since = row.unreachable_since if row.unreachable_since is not None else at
         message = update.unreachable_message or "it did not answer"
@@ -62,15 +63,14 @@ class HostStore(Store):
     """The ledger's hosts."""
 
     def store_hosts(self, refresh: Refresh) -> list[HostRow]:
-        """Records a refresh and returns the hosts it was about, as they are now. No host is ever removed."""
+        """Records a refresh and returns the hosts that were asked, as they are now. No host is ever removed."""
         with self._database.write() as connection:
             before = {row.name: row for row in _rows(connection)}
-            after = [_next(before.get(update.name), update, refresh.at) for update in refresh.updates]
-            put_rows(connection, hosts, [values_of(row) for row in after])
-            if refresh.full:
-                gone = set(before) - {row.name for row in after}
-                left = {"in_inventory": False, **_NEXT_GENERATION}
-                connection.execute(hosts.update().where(hosts.c.name.in_(gone), hosts.c.in_inventory).values(left))
+            after = {update.name: _next(before.get(update.name), update, refresh.at) for update in refresh.updates}
+            put_rows(connection, hosts, [values_of(row) for row in after.values() if row != before.get(row.name)])
+            gone = set(before) - set(after)
+            left = {"in_inventory": False, **_NEXT_GENERATION}
+            connection.execute(hosts.update().where(hosts.c.name.in_(gone), hosts.c.in_inventory).values(left))
             connection.execute(aggregates.delete())
             put_rows(
                 connection,
@@ -79,7 +79,7 @@ class HostStore(Store):
             )
             facts = {INVENTORY_DIGEST: refresh.inventory_digest, REFRESHED_AT: repr(refresh.at)}
             put_rows(connection, notes, [{"key": key, "value": value} for key, value in facts.items()])
-        return after
+        return [after[update.name] for update in refresh.updates if update.asked]
 
     def hosts(self) -> list[HostRow]:
         """Returns every host ever seen, by name."""
@@ -160,7 +160,9 @@ def usage_by_host(connection: Connection, names: Collection[str] | None = None) 
 
 def _next(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
     after = learnt(before, update, at)
-    return replace(after, generation=before.generation + 1) if before else after
+    if before is None or (after == before and not update.asked):
+        return after
+    return replace(after, generation=before.generation + 1)
 
 
 def _rows(connection: Connection) -> list[HostRow]:

@@ -38,7 +38,7 @@ def finish(call: Call) -> Outcome:
     if not call.check_mode:
         with Ledger.open(call.cloud.ledger_url) as ledger:
             guests = _store(ledger, call, updates)
-    refreshed = [_row(update, call.results[update.name]) for update in updates]
+    refreshed = [_row(update, call.results[update.name]) for update in updates if update.asked]
     return {"changed": False, "refreshed": refreshed, "guests": guests}
 
 
@@ -52,10 +52,9 @@ def _store(ledger: Ledger, call: Call, updates: Sequence[HostUpdate]) -> list[di
         aggregates=aggregates_from_inventory(call.inventory),
         inventory_digest=inventory_digest(call.cloud.inventory_path),
         at=call.now_s,
-        full={update.name for update in updates} >= set(call.inventory["compute"]),
     )
     before = {host.name: host for host in ledger.hosts()}
-    after = [learnt(before.get(update.name), update, call.now_s) for update in updates]
+    after = [learnt(before.get(update.name), update, call.now_s) for update in updates if update.asked]
     boots = {name: _boot_id(host.facts) for name, host in before.items()}
     booted = {host.name for host in after if boots.get(host.name) not in (None, _boot_id(host.facts))}
     # Before the facts: a run that dies in between leaves the old boot id, so the next one still sees that hosts booted.
@@ -68,28 +67,27 @@ def _boot_id(facts: Mapping[str, Any] | None) -> str | None:
 
 
 def hosts_from_results(results: Mapping[str, Mapping[str, Any]], inventory: Mapping[str, Any]) -> list[HostUpdate]:
-    """Returns what was learnt of each compute host that was asked, by name. Pure.
+    """Returns what was learnt of each compute host, by name. Pure.
 
-    A host that has no result was not asked and is left out. One that did not answer, or whose libvirt did not, has a
-    message instead of facts.
+    A host that has no result was not asked: of it the inventory is learnt. One that did not answer, or whose libvirt
+    did not, has a message instead of facts.
     """
     from berth.ledger.rows import HostUpdate
 
     updates = []
     for name in inventory["compute"]:
         result = results.get(name, {}).get(RESULT)
-        if result is None:
-            continue
         known = inventory["hosts"][name]
-        facts = result.get("host") if status_of(result) == "ok" else None
+        facts = result.get("host") if result is not None and status_of(result) == "ok" else None
         updates.append(
             HostUpdate(
                 name=name,
                 facts=dict(facts) if facts is not None else None,
-                unreachable_message=None if facts is not None else message_of(result),
+                unreachable_message=None if facts is not None or result is None else message_of(result),
                 groups=tuple(known["groups"]),
                 variables=dict(known["variables"]),
                 access=dict(known["access"]),
+                asked=result is not None,
             )
         )
     return updates

@@ -71,7 +71,7 @@ def test_guests_of_a_silent_host_are_marked(cloud: Cloud, web: dict[str, Any]) -
     assert [row["stale"] for row in read(cloud, "list")] == [False]
     with Ledger.open(cloud.ledger_url) as ledger:
         silent = HostUpdate(web["host"], unreachable_message="no route")
-        ledger.store_hosts(Refresh([silent], {}, "d", 1.0, full=False))
+        ledger.store_hosts(Refresh([silent], {}, "d", 1.0))
     assert [row["stale"] for row in read(cloud, "list")] == [True]
     result = CliRunner().invoke(app, ["--cloud", str(cloud.path), "list"])
     assert "running?" in result.stdout and f"host {web['host']}: no route" in result.stderr

@@ -63,7 +63,7 @@ def fleet(cloud: Cloud) -> Cloud:
         for n in range(1, 5)
     ]
     with Ledger.open(cloud.ledger_url) as ledger:
-        ledger.store_hosts(Refresh(updates, {"fast": {"ssd": True}}, "", time.time(), full=True))
+        ledger.store_hosts(Refresh(updates, {"fast": {"ssd": True}}, "", time.time()))
         ledger.count_build("h4", ok=False)
     (cloud.catalog_path / "projects.yml").write_text("projects: [{name: lab}]\n")
     (cloud.catalog_path / "placement.yml").write_text(PLACEMENT)

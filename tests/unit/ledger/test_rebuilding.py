@@ -207,7 +207,7 @@ def test_a_lost_ledger_is_made_again(ledger: Ledger, kit: Any) -> None:
         return HostUpdate(name, {"machine_id": f"machine-{name}", "domains": list(domains)})
 
     updates = [update("h1", domain("u1", "a"), domain("u2", "b", "shutdown")), update("h2", domain("u3", "c"))]
-    ledger.store_hosts(Refresh(updates, {}, "d", 2.0, full=False))
+    ledger.store_hosts(Refresh(updates, {}, "d", 2.0))
     result = ledger.rebuild("mine")
     assert result.problems == []
     assert ledger.guests() == sorted(result.guests, key=lambda row: row.name)

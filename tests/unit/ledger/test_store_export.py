@@ -21,9 +21,7 @@ from berth.ledger.tables import metadata
 def full(ledger: Ledger, kit: Any) -> Ledger:
     """A ledger with a row in every table."""
     facts = {"machine_id": "machine-h1", "pools": [{"name": "ö\u2028"}], "clock_offset_s": 0.1}
-    ledger.store_hosts(
-        Refresh([HostUpdate("h1", facts, None, ("compute",))], {"rack": {"ssd": "true"}}, "d", 1.5, False)
-    )
+    ledger.store_hosts(Refresh([HostUpdate("h1", facts, None, ("compute",))], {"rack": {"ssd": "true"}}, "d", 1.5))
     ledger.ensure_group("default", "g", GroupPolicy.AFFINITY)
     ledger.record_images([ImageRow("tiny", "sha256:1", "qcow2", 2**40, 5, "file:///x", 1.0)], host="h1")
     action, new = kit.begin(ledger, "a"), kit.guest("a", group="g")

@@ -18,7 +18,10 @@ UPDATE = HostUpdate(
 
 
 def refresh(ledger: Ledger, *updates: HostUpdate, at: float = 100.0, full: bool = False) -> HostRow:
-    ledger.store_hosts(Refresh(updates, {"rack1": {"ssd": "true"}}, "sha256:1", at, full))
+    named = {update.name for update in updates}
+    others = [HostUpdate(host.name, groups=host.groups, asked=False) for host in ledger.hosts() if not full]
+    updates += tuple(update for update in others if update.name not in named)
+    ledger.store_hosts(Refresh(updates, {"rack1": {"ssd": "true"}}, "sha256:1", at))
     return ledger.host(updates[0].name)
 
 
@@ -61,7 +64,7 @@ def test_a_host_never_reached_is_not_usable(ledger: Ledger) -> None:
     assert not row.usable
 
 
-def test_a_full_refresh_marks_hosts_that_left_the_inventory(ledger: Ledger) -> None:
+def test_hosts_that_left_the_inventory_are_marked(ledger: Ledger) -> None:
     refresh(ledger, UPDATE, full=False)
     assert all(row.in_inventory for row in ledger.hosts())
     refresh(ledger, UPDATE, full=True)

@@ -72,7 +72,7 @@ def numa_cloud(cloud: Cloud) -> Cloud:
         for name in ("n1", "n2")
     ]
     with Ledger.open(cloud.ledger_url) as ledger:
-        ledger.store_hosts(Refresh(updates, {}, "sha256:0", known["collected_at"], full=True))
+        ledger.store_hosts(Refresh(updates, {}, "sha256:0", known["collected_at"]))
     (cloud.catalog_path / "flavors.yml").write_text(yaml.safe_dump({"flavors": FLAVORS}))
     (cloud.catalog_path / "placement.yml").write_text(PROFILE)
     return cloud

@@ -78,7 +78,7 @@ def test_mistakes_in_the_profiles_have_file_and_line(cloud: Cloud) -> None:
 def test_the_clouds_age_of_facts_holds_unless_the_profile_says_another(cloud: Cloud) -> None:
     old = [HostUpdate("h1", facts=facts("h1", collected_at=time.time() - 100_000), groups=("compute",))]
     with Ledger.open(cloud.ledger_url) as ledger:
-        ledger.store_hosts(Refresh(old, {}, "sha256:0", time.time(), full=True))
+        ledger.store_hosts(Refresh(old, {}, "sha256:0", time.time()))
     assert "h1: ComputeFilter" in refused(cloud, NoValidHost)
     profiles(cloud, "profiles: {default: {options: {facts_max_age_s: 200000}}}")
     assert placed(cloud) == ["h1"]

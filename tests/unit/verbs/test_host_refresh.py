@@ -51,10 +51,12 @@ CRASHED = {RESULT: {"msg": "MODULE FAILURE", "module_stderr": "/bin/sh: 1: pytho
 def test_each_asked_host_has_facts_or_a_message() -> None:
     results = {"h1": ANSWERED, "h2": SILENT, "h3": FAILED, "h4": CRASHED, "h5": {}}
     updates = {update.name: update for update in hosts_from_results(results, view("h1", "h2", "h3", "h4", "h5"))}
-    assert set(updates) == {"h1", "h2", "h3", "h4"}  # h5 was not asked
+    assert {name for name, update in updates.items() if update.asked} == {"h1", "h2", "h3", "h4"}
+    assert updates["h5"].groups == ("compute",) and updates["h5"].unreachable_message is None
     assert updates["h1"].facts == FACTS and updates["h1"].unreachable_message is None
     assert updates["h1"].groups == ("compute",) and updates["h1"].access == {"ansible_host": "10.0.0.1"}
-    messages = {name: update.unreachable_message for name, update in updates.items() if update.facts is None}
+    told = (update for update in updates.values() if update.asked and update.facts is None)
+    messages = {update.name: update.unreachable_message for update in told}
     assert messages == {
         "h2": "ssh: connect to host h2 port 22: No route to host",
         "h3": "cannot connect to libvirt",
@@ -191,6 +193,41 @@ def test_a_limited_refresh_does_not_drop_the_other_hosts(tmp_path: Path) -> None
     finish(call(tmp_path, {"h1": ANSWERED}, view("h1")))
     with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
         assert [host.in_inventory for host in ledger.hosts()] == [True, False]
+
+
+def test_a_limited_refresh_learns_the_inventory_of_all_hosts(tmp_path: Path) -> None:
+    finish = phase_of("host_refresh", "finish")
+    finish(call(tmp_path, {"h1": ANSWERED, "h2": ANSWERED}, view("h1", "h2")))
+    changed = view("h1", "h2", "h3", fast={"hosts": ["h2"], "vars": {"berth_aggregate": {"disk": "ssd"}}})
+    changed["hosts"]["h2"]["variables"] = {"berth_availability_zone": "b"}
+    changed["hosts"]["h2"]["access"] = {"ansible_host": "10.0.0.99"}
+    outcome = finish(call(tmp_path, {"h1": ANSWERED}, changed))
+    assert [row["name"] for row in outcome["refreshed"]] == ["h1"]
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
+        h2, h3 = ledger.host("h2"), ledger.host("h3")
+        assert (h2.groups, h2.variables) == (("compute", "fast"), {"berth_availability_zone": "b"})
+        assert h2.access == {"ansible_host": "10.0.0.99"}
+        assert (h2.facts, h2.facts_at, h2.unreachable_message) == (FACTS, 1000.0, None)
+        assert (h3.facts, h3.unreachable_message, h3.in_inventory) == (None, None, True)
+        assert (h3.groups, h3.usable) == (("compute",), False)
+        generations = {host.name: host.generation for host in ledger.hosts()}
+    finish(call(tmp_path, {"h1": ANSWERED}, changed))
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
+        again = {host.name: host.generation for host in ledger.hosts()}
+    # Claims on hosts of which nothing new was learnt still hold.
+    assert again == {**generations, "h1": generations["h1"] + 1}
+
+
+def test_a_limited_refresh_leaves_the_power_of_guests_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr("berth.verbs.observe.record_power", lambda _ledger, hosts, **_more: looked.extend(hosts) or [])
+    finish = phase_of("host_refresh", "finish")
+    finish(call(tmp_path, {"h1": ANSWERED, "h2": ANSWERED}, view("h1", "h2")))
+    looked.clear()
+    finish(call(tmp_path, {"h1": ANSWERED}, view("h1", "h2")))
+    assert [host.name for host in looked] == ["h1"]
 
 
 def test_check_mode_stores_nothing(tmp_path: Path) -> None:
