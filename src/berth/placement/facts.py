@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from berth.placement.model import Aggregate, GuestOnHost, Host
 from berth.placement.topology_facts import numa_cells, pci_devices, supported_instances, traits
-from berth.placement.variables import read_variables
+from berth.placement.variables import WHERE_TO_MEND, read_variables
 
 # The mark of a domain that is not this ledger's and yet Berth's: another ledger books it, on or off.
 OTHER_CLOUDS = "other_clouds"
@@ -57,14 +57,15 @@ def host_from_facts(
 ) -> Host:
     """Returns the host that the facts (docs/data.md, section 1) and the `berth_*` variables describe.
 
-    Missing facts, or facts whose amounts are no whole numbers of 0 or more, give a host that placement
-    refuses with that reason. Domains that are not ours count as used, by the rule of docs/placement.md.
-    Raises InvalidInput with every variable that does not hold.
+    Missing facts, facts whose amounts are no whole numbers of 0 or more, and variables that do not hold give a host
+    that placement refuses with that reason, and no other host. Domains that are not ours count as used, by the rule
+    of docs/placement.md.
     """
     status, usage = status or HostStatus(), usage or HostUsage()
-    settings = read_variables(name, variables or {})
+    settings, mistakes = read_variables(variables or {})
     facts = facts or {}
     problem, found = _from_facts(facts, settings)
+    problems = [*filter(None, [problem]), *mistakes, *([WHERE_TO_MEND] if mistakes else [])]
     strangers = _strangers(facts, {guest.uuid for guest in usage.guests})
     return Host(
         name=name,
@@ -73,7 +74,7 @@ def host_from_facts(
         reachable=status.reachable,
         unreachable_reason=status.unreachable_reason,
         quarantined=status.quarantined,
-        facts_problem=problem,
+        facts_problem="; ".join(problems),
         vcpus_used=sum(guest.vcpus for guest in (*usage.guests, *strangers)),
         memory_mib_used=sum(guest.memory_mib for guest in (*usage.guests, *strangers)),
         disk_mib_used=sum(guest.disk_mib for guest in (*usage.guests, *strangers)),

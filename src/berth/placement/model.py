@@ -58,7 +58,7 @@ class Host:
     """One compute host: what it has, what is booked on it, and what is said about it.
 
     `*_used` is the sum of what is booked, without the reserve. `facts_at` is the controller's time of the
-    facts, None when there never were any. `facts_problem` says why facts that are there cannot be used.
+    facts, None when there never were any. `facts_problem` says why its facts or its variables cannot be used.
     `quarantined` is the reason for which nothing may be placed, even by force. `facts` is the JSON of
     docs/data.md, section 1. `supported_instances` are triples of architecture, hypervisor type and mode.
     `numa_cells` and `pci_devices` are what guests may have of the host's. Ratios are 4.0, 1.0 and 1.0 unless

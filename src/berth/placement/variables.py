@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from berth.errors import InvalidInput, Problem
 from berth.placement.devices import parse_cpus
 from berth.placement.model import LARGEST
 
@@ -90,6 +89,7 @@ _RATIO = f"a number above 0, at most {LARGEST}"
 _AMOUNT = "a whole number, 0 or more"
 _CPUS = "a list of CPUs such as 2-7,^4"
 
+WHERE_TO_MEND = "mend host_vars or group_vars"
 VARIABLES = {
     "berth_cpu_allocation_ratio": _Rule("cpu_allocation_ratio", _ratio, _RATIO),
     "berth_ram_allocation_ratio": _Rule("ram_allocation_ratio", _ratio, _RATIO),
@@ -107,13 +107,13 @@ VARIABLES = {
 }
 
 
-def read_variables(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that the host's variables give, by setting name.
+def read_variables(variables: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Returns the settings that the host's variables give, by setting name, and every mistake in them.
 
-    Raises InvalidInput with every variable that does not hold: host, variable, found value, what is allowed.
+    A mistake says variable, found value and what is allowed. Its variable gives no setting.
     """
     settings: dict[str, Any] = {}
-    problems = []
+    mistakes = []
     for variable, rule in VARIABLES.items():
         value = variables.get(variable)
         if value is None:
@@ -121,15 +121,10 @@ def read_variables(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         try:
             settings[rule.setting] = rule.read(value)
         except (ValueError, TypeError, KeyError):
-            problems.append(Problem(f"host {host}", f"{variable}: found {value!r}, allowed: {rule.allowed}"))
-    problems.extend(_contradictions(host, settings))
-    if problems:
-        raise InvalidInput.from_problems("host variables", problems, hint="mend host_vars or group_vars")
-    return settings
-
-
-def _contradictions(host: str, settings: Mapping[str, Any]) -> Iterator[Problem]:
+            mistakes.append(f"{variable}: found {value!r}, allowed: {rule.allowed}")
     both = settings.get("shared_cpus", frozenset()) & settings.get("dedicated_cpus", frozenset())
     if both:
-        text = f"berth_cpu_shared_set and berth_cpu_dedicated_set share CPUs {sorted(both)}; each CPU is in one of them"
-        yield Problem(f"host {host}", text)
+        del settings["shared_cpus"], settings["dedicated_cpus"]
+        found = f"berth_cpu_shared_set and berth_cpu_dedicated_set share CPUs {sorted(both)}"
+        mistakes.append(f"{found}; each CPU is in one of them")
+    return settings, mistakes

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from berth.ledger.rows import HostRow
+from berth.placement.variables import WHERE_TO_MEND, read_variables
 
 MIN_FREE_MIB = 2048
 LOW_FREE_SHARE = 0.1
@@ -106,6 +107,13 @@ def _state(host: HostRow, _facts: Mapping[str, Any], _terms: Terms) -> Verdict:
         reason = host.disabled_reason or "no reason given"
         return Status.WARN, f"disabled: {reason}", "enabled", "run `berth host enable {host}`"
     return Status.OK, "enabled", "", ""
+
+
+def _variables(host: HostRow, _facts: Mapping[str, Any], _terms: Terms) -> Verdict:
+    _settings, mistakes = read_variables(host.variables)
+    if mistakes:
+        return Status.FAIL, "; ".join(mistakes), "variables that hold", f"{WHERE_TO_MEND}: nothing is placed here"
+    return Status.OK, "those that placement reads hold", "", ""
 
 
 def _age(host: HostRow, _facts: Mapping[str, Any], terms: Terms) -> Verdict:
@@ -224,6 +232,7 @@ def _certificate(_host: HostRow, facts: Mapping[str, Any], terms: Terms) -> Verd
 CHECKS: dict[str, Check] = {
     "ssh": _ssh,
     "state": _state,
+    "variables": _variables,
     "facts": _age,
     "libvirt": _libvirt,
     "kvm": _kvm,

@@ -25,19 +25,21 @@ ZONE = "berth_availability_zone"
 def finish(call: Call) -> Outcome:
     """Stores what the hosts said and returns `refreshed`, one row per asked host, and `guests` (berth.verbs.sync).
 
-    A row has name, status (ok, unreachable or failed), message and domain_type. The request's `hosts` are the names or
-    patterns that were asked for, without them all. Raises NotFound for a name the inventory does not have as a compute
-    host, InvalidInput with every mistake of the inventory.
+    `guests` begins with the hosts whose variables do not hold. A row of `refreshed` has name, status (ok, unreachable
+    or failed), message and domain_type. The request's `hosts` are the names or patterns that were asked for, without
+    them all. Raises NotFound for a name the inventory does not have as a compute host, InvalidInput with every mistake
+    of the inventory.
     """
     from berth.ledger.store import Ledger
+    from berth.verbs.sync import variable_rows
 
     inventory = call.inventory
     check_inventory(inventory, call.request.get("hosts") or ())
     updates = hosts_from_results(call.results, inventory)
-    guests: list[dict[str, Any]] = []
+    guests = variable_rows(inventory)
     if not call.check_mode:
         with Ledger.open(call.cloud.ledger_url) as ledger:
-            guests = _store(ledger, call, updates)
+            guests += _store(ledger, call, updates)
     refreshed = [_row(update, call.results[update.name]) for update in updates if update.asked]
     return {"changed": False, "refreshed": refreshed, "guests": guests}
 

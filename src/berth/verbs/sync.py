@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from berth.ledger.rows import GuestRow, HostRow
 from berth.ledger.store import Ledger
+from berth.placement.variables import WHERE_TO_MEND, read_variables
 from berth.verbs.observe import Observed
 from berth.verbs.reality import Kind, Seen, answers, guest_differences
 
 Row = dict[str, Any]
 # The words of the answer.
-STATE, DRIFT, MISSING, STALE, QUARANTINE = "state", "drift", "missing", "stale", "quarantine"
+STATE, DRIFT, MISSING, STALE = "state", "drift", "missing", "stale"
+QUARANTINE, VARIABLES = "quarantine", "variables"
 _WORDS = {Kind.TWIN: DRIFT, Kind.MOVED: DRIFT, Kind.NO_DOMAIN: MISSING}
 
 
@@ -34,6 +36,21 @@ def sync_rows(ledger: Ledger, cloud: str, asked: Sequence[HostRow], observed: It
     for host in asked:
         found += _unknown(host, [row for row in guests if row.host == host.name])
     return found
+
+
+def variable_rows(inventory: Mapping[str, Any]) -> list[Row]:
+    """Returns one row of kind `variables` per host whose variables do not hold: nothing is placed there until they do.
+
+    They are no mistake of the inventory as a whole: that would keep all other hosts from being refreshed.
+    """
+    rows = []
+    for name in inventory["compute"]:
+        _settings, mistakes = read_variables(inventory["hosts"][name]["variables"])
+        if mistakes:
+            rows.append(
+                _row(VARIABLES, name, "; ".join(mistakes), f"{WHERE_TO_MEND}, then `berth host refresh {name}`")
+            )
+    return rows
 
 
 def _state(names: dict[str, str], one: Observed) -> Row:

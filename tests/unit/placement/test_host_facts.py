@@ -5,7 +5,6 @@ import copy
 
 import pytest
 
-from berth.errors import InvalidInput
 from berth.placement import (
     Code,
     GuestOnHost,
@@ -61,6 +60,7 @@ FACTS = {
     ],
     "migration": {"address": "10.77.0.11"},
 }
+WANTED = [GuestRequest(uuid="u", name="web", vcpus=1, memory_mib=64, disk_gib=1)]
 
 
 def test_facts_become_a_host():
@@ -113,18 +113,25 @@ BAD = {
 
 
 @pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in BAD.items() for value in values])
-def test_bad_variables_name_host_variable_value_and_what_is_allowed(variable, value):
-    with pytest.raises(InvalidInput) as caught:
-        host_from_facts("h1", FACTS, variables={variable: value})
-    text = str(caught.value)
-    assert "host h1" in text and f"{variable}: found {value!r}, allowed: " in text
+def test_bad_variables_refuse_their_host_alone(variable, value):
+    bad = host_from_facts("bad", FACTS, variables={variable: value})
+    assert f"{variable}: found {value!r}, allowed: " in bad.facts_problem
+    decision = place(build_fleet([bad, host_from_facts("good", FACTS)]), WANTED, Profile(), now_s=1000.0)
+    assert decision.placements[0].host == "good"
+    (refusal,) = decision.explain().refused
+    assert refusal.host == "bad" and f"{variable}: found" in refusal.text and "mend host_vars" in refusal.text
 
 
-def test_all_bad_variables_are_told():
-    variables = {"berth_cpu_allocation_ratio": 0, "berth_cpu_shared_set": "0-2", "berth_cpu_dedicated_set": "2-3"}
-    with pytest.raises(InvalidInput) as caught:
-        host_from_facts("h1", FACTS, variables=variables)
-    assert len(caught.value.details) == 2 and "share CPUs [2]" in caught.value.details[1]
+def test_all_bad_variables_are_told_and_the_others_hold():
+    variables = {
+        "berth_cpu_allocation_ratio": 0,
+        "berth_cpu_shared_set": "0-2",
+        "berth_cpu_dedicated_set": "2-3",
+        "berth_ram_allocation_ratio": 2,
+    }
+    host = host_from_facts("h1", FACTS, variables=variables)
+    assert "berth_cpu_allocation_ratio: found 0" in host.facts_problem and "share CPUs [2]" in host.facts_problem
+    assert (host.cpu_allocation_ratio, host.ram_allocation_ratio) == (4.0, 2.0)
 
 
 def broken(path, value):
@@ -162,8 +169,7 @@ def test_a_host_with_bad_facts_is_refused_and_the_others_serve(facts, code):
     now = 1e9 if code is Code.STALE_FACTS else 1000.0
     good = {**FACTS, "collected_at": now, "clock_offset_s": 0}
     fleet = build_fleet([host_from_facts("bad", facts), host_from_facts("good", good)])
-    wanted = [GuestRequest(uuid="u", name="web", vcpus=1, memory_mib=64, disk_gib=1)]
-    decision = place(fleet, wanted, Profile(), now_s=now)
+    decision = place(fleet, WANTED, Profile(), now_s=now)
     assert decision.placements[0].host == "good"
     (refusal,) = decision.explain().refused
     assert code in [reason.code for reason in refusal.reasons], refusal.text

@@ -20,6 +20,7 @@ from berth.verbs.host_refresh import (
     hosts_from_results,
     inventory_digest,
 )
+from berth.verbs.placing import read_fleet
 
 
 def view(*names: str, **groups: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +229,20 @@ def test_a_limited_refresh_leaves_the_power_of_guests_elsewhere(
     looked.clear()
     finish(call(tmp_path, {"h1": ANSWERED}, view("h1", "h2")))
     assert [host.name for host in looked] == ["h1"]
+
+
+def test_a_bad_variable_is_told_and_refuses_its_host_alone(tmp_path: Path) -> None:
+    inventory = view("h1", "h2", "h3")
+    inventory["hosts"]["h1"]["variables"] = {"berth_cpu_allocation_ratio": "many", "berth_reserved_host_cpus": -1}
+    made = call(tmp_path, {"h2": ANSWERED, "h3": ANSWERED}, inventory)
+    (row,) = phase_of("host_refresh", "finish")(made)["guests"]
+    assert (row["kind"], row["host"], row["guest"]) == ("variables", "h1", None)
+    for part in ("berth_cpu_allocation_ratio: found 'many', allowed: ", "berth_reserved_host_cpus: found -1"):
+        assert part in row["found"]
+    assert "berth host refresh h1" in row["fix"]
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite") as ledger:
+        problems = {host.name: host.facts_problem for host in read_fleet(ledger, made.cloud).hosts}
+    assert "found 'many'" in problems["h1"] and "found 'many'" not in problems["h2"]
 
 
 def test_check_mode_stores_nothing(tmp_path: Path) -> None:

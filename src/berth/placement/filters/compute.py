@@ -14,7 +14,8 @@ class ComputeFilter(Filter):
 
     Fresh: |now - facts_at| <= `facts_max_age_s` of the profile's options. That takes the place of Nova's
     heartbeat. A forced host need not be fresh or reachable, but enabled, not quarantined and known it must be.
-    Reasons: "disabled: TEXT", "quarantined: TEXT", "no facts", "facts are H h old, allowed H h", "unreachable: TEXT".
+    Reasons: "disabled: TEXT", "quarantined: TEXT", "cannot be used: TEXT" (facts or variables do not hold), "no facts",
+    "facts are H h old, allowed H h", "unreachable: TEXT".
     """
 
     reads = Reads.FACTS
@@ -38,7 +39,7 @@ class ComputeFilter(Filter):
         if host.quarantined:
             found.append(Reason(Code.QUARANTINED, f"quarantined: {host.quarantined}"))
         if host.facts_problem:
-            found.append(Reason(Code.BAD_FACTS, f"facts cannot be used: {host.facts_problem}; {refresh}"))
+            found.append(Reason(Code.BAD_FACTS, f"cannot be used: {host.facts_problem}; {refresh}"))
         elif host.facts_at is None:
             found.append(Reason(Code.NO_FACTS, f"no facts; {refresh}", have=None, need="facts"))
         elif not request.force_host:
