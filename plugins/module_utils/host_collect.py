@@ -18,7 +18,6 @@ from ansible_collections.berth.kvm.plugins.module_utils import (
 )
 
 VERSION = 1
-STATE_FOLDER = "/var/lib/berth"
 PROBE_FILE = "kvm-probe.json"
 
 
@@ -26,6 +25,7 @@ class Wishes(NamedTuple):
     """The module's parameters."""
 
     uri: str
+    state_path: str
     instances_path: str
     images_path: str
     consoles_path: str
@@ -42,7 +42,7 @@ def collect(module: Any, connection: Any, wishes: Wishes) -> Dict[str, Any]:
     capabilities = host_libvirt.Capabilities(connection)
     version = host_libvirt.supported(connection.getVersion)
     emulator = capabilities.emulator(version)
-    memory_path = None if module.check_mode else probe_memory_path()
+    memory_path = None if module.check_mode else probe_memory_path(wishes.state_path)
     virtualization = kvm_probe.virtualization(emulator, wishes.probe_kvm, memory_path, names["boot_id"])
     tools = host_system.tools()
     return {
@@ -79,9 +79,9 @@ def collect(module: Any, connection: Any, wishes: Wishes) -> Dict[str, Any]:
     }
 
 
-def probe_memory_path() -> str:
+def probe_memory_path(state_path: str) -> str:
     """Returns where the KVM probe's answer is kept: with the host's state, for an ordinary user in the user's cache."""
-    if os.geteuid() == 0 or os.access(STATE_FOLDER, os.W_OK):
-        return os.path.join(STATE_FOLDER, PROBE_FILE)
+    if os.geteuid() == 0 or os.access(state_path, os.W_OK):
+        return os.path.join(state_path, PROBE_FILE)
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(cache, "berth", PROBE_FILE)

@@ -14,6 +14,10 @@ options:
     description: The libvirt connection on the host.
     type: str
     default: qemu:///system
+  state_path:
+    description: The folder in which the answer of the KVM probe is kept. An ordinary user has it in the cache.
+    type: path
+    default: /var/lib/berth
   instances_path:
     description: The folder of the guests' disks.
     type: path
@@ -93,6 +97,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.host_collect import Wish
 
 ARGUMENTS = {
     "uri": {"type": "str", "default": "qemu:///system"},
+    "state_path": {"type": "path", "default": "/var/lib/berth"},
     "instances_path": {"type": "path", "default": "/var/lib/berth/instances"},
     "images_path": {"type": "path", "default": "/var/lib/berth/images"},
     "consoles_path": {"type": "path", "default": "/var/lib/berth/consoles"},

@@ -14,30 +14,26 @@ from berth.spec.network import Assignment, Network, NetworkKind
 from berth.spec.request import ResolvedRequest
 from berth.units import MIB_PER_GIB
 
-INSTANCES_PATH = "/var/lib/berth/instances"
-IMAGES_PATH = "/var/lib/berth/images"
-CONSOLES_PATH = "/var/lib/berth/consoles"
+STATE_PATH = "/var/lib/berth"
 
 
 @dataclass(frozen=True)
 class HostPaths:
     """Where a host keeps what is Berth's, from its `berth_*` variables."""
 
-    instances: str = INSTANCES_PATH
-    images: str = IMAGES_PATH
-    consoles: str = CONSOLES_PATH
-    uri: str = "qemu:///system"
+    instances: str
+    images: str
+    consoles: str
+    uri: str
 
     @classmethod
     def of(cls, host: HostRow) -> HostPaths:
-        """Returns a host's places: its variables, else the defaults of the host role."""
+        """Returns a host's places: each variable, else below `berth_host_state_path`, else the host role's default."""
         given = host.variables
-        return cls(
-            instances=str(given.get("berth_instances_path") or INSTANCES_PATH),
-            images=str(given.get("berth_images_path") or IMAGES_PATH),
-            consoles=str(given.get("berth_consoles_path") or CONSOLES_PATH),
-            uri=str(given.get("berth_libvirt_uri") or "qemu:///system"),
-        )
+        state = PurePosixPath(str(given.get("berth_host_state_path") or STATE_PATH))
+        kinds = ("instances", "images", "consoles")
+        paths = {kind: str(given.get(f"berth_{kind}_path") or state / kind) for kind in kinds}
+        return cls(**paths, uri=str(given.get("berth_libvirt_uri") or "qemu:///system"))
 
     def instance_dir(self, uuid: str) -> str:
         """Returns the folder of one guest."""
