@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 
 from berth.errors import BerthError
 from berth.verbs.daemon_plan import daemon_plan
-from berth.verbs.fleet import fleet_members, uri_host
+from berth.verbs.fleet import fleet_members, migration_address, uri_host
 from berth.verbs.verify_pairs import verify_pairs
 
 
@@ -32,5 +32,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Returns name -> filter; the documentation of each is the .yml file of its name."""
-        functions = (daemon_plan, fleet_members, uri_host, verify_pairs)
+        functions = (daemon_plan, fleet_members, migration_address, uri_host, verify_pairs)
         return {function.__name__: _as_filter(function) for function in functions}

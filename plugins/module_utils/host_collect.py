@@ -72,7 +72,7 @@ def collect(module: Any, connection: Any, wishes: Wishes) -> Dict[str, Any]:
         "files": host_files.files(wishes.instances_path, wishes.consoles_path, wishes.images_path),
         "daemon": host_daemon.daemon(wishes.uri),
         "migration": {
-            "address": wishes.migration_address,
+            "address": wishes.migration_address or host_system.default_route_address(),
             "transport": wishes.migration_transport,
             "certificate_not_after": host_daemon.certificate_not_after(module, tools["openssl"]),
         },

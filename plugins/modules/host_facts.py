@@ -44,7 +44,9 @@ options:
     choices: [auto, force, skip]
     default: auto
   migration_address:
-    description: The address on which the other hosts reach this one; handed through into the facts.
+    description:
+      - The address on which the other hosts reach this one; handed through into the facts.
+      - Without it they have the address of the host's default route, as the role P(berth.kvm.host#role) takes it.
     type: str
   migration_transport:
     description: How the other hosts reach its libvirt; handed through into the facts.

@@ -24,6 +24,7 @@ FLEET = [
     {"name": "h2", "address": "fd00::12", "certificate_name": "h2", "names": ["h2"], "addresses": ["fd00::12"]},
     {"name": "h3", "address": "10.0.0.13", "certificate_name": "h3", "names": ["h3"], "addresses": ["10.0.0.13"]},
 ]
+REFRESH = yaml.safe_load((ROOT / "playbooks" / "host_refresh.yml").read_text())[0]["tasks"][0]["berth.kvm.host_facts"]
 TEMPLATES = sorted(path.name for path in (ROLE / "templates").iterdir())
 # One file per host, each template after a line of its name: a task per template would take a minute.
 PLAY = """
@@ -43,6 +44,8 @@ PLAY = """
 
           === plan
           {{{{ _host_plan | to_json }}}}
+          === address
+          {address}
         dest: "{folder}/{{{{ inventory_hostname }}}}"
         mode: "0600"
       vars:
@@ -76,7 +79,9 @@ def rendered(tmp_path_factory):
         "fleet": {"hosts": {"h1": keys, "h2": keys, "h3": {}}},  # h3 is not in this run
     }
     (folder / "hosts.json").write_text(json.dumps(inventory))
-    (folder / "play.yml").write_text(PLAY.format(role=ROLE, folder=folder, templates=json.dumps(TEMPLATES)))
+    address = REFRESH["migration_address"].replace("omit", "'left out'")
+    play = PLAY.format(role=ROLE, folder=folder, templates=json.dumps(TEMPLATES), address=address)
+    (folder / "play.yml").write_text(play)
     (folder / "ansible.cfg").write_text("[defaults]\n")
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "hosts.json", "play.yml"],
@@ -110,6 +115,12 @@ def test_files(rendered, case, template, wanted):
 def test_plans(rendered, name, case):
     plan = json.loads(rendered[name]["plan"])
     assert {key: plan[key] for key in case["plan"]} == case["plan"]
+
+
+def test_a_refresh_tells_the_migration_address_that_the_role_takes(rendered):
+    """Without one in the inventory it is left to the host, which then tells that of its default route."""
+    told = {name: rendered[name]["address"].strip() for name in CASES["cases"]}
+    assert told == {name: case.get("address", "left out") for name, case in CASES["cases"].items()}
 
 
 @pytest.mark.parametrize("name", list(CASES["cases"]))

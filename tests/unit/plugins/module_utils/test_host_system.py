@@ -32,3 +32,42 @@ def test_this_machine() -> None:
 def test_os_release(monkeypatch: pytest.MonkeyPatch, release: str, expected: tuple[str | None, ...]) -> None:
     monkeypatch.setattr(host_system, "_lines", lambda _path: release.splitlines())
     assert tuple(host_system.operating_system().values()) == expected
+
+
+class Routes:
+    """A socket whose connect() knows the local address per family, or no route."""
+
+    def __init__(self, known: dict[int, str]) -> None:
+        self.known = known
+
+    def __call__(self, family: int, _kind: int) -> Routes:
+        self.family = family
+        return self
+
+    def __enter__(self) -> Routes:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return
+
+    def connect(self, _far: tuple[str, int]) -> None:
+        if self.family not in self.known:
+            raise OSError(101, "Network is unreachable")
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.known[self.family], 40000
+
+
+@pytest.mark.parametrize(
+    ("known", "address"),
+    [
+        ({socket.AF_INET: "192.0.2.9", socket.AF_INET6: "fd00::9"}, "192.0.2.9"),
+        ({socket.AF_INET6: "fd00::9"}, "fd00::9"),
+        ({}, None),
+    ],
+)
+def test_the_address_of_the_default_route(
+    monkeypatch: pytest.MonkeyPatch, known: dict[int, str], address: str | None
+) -> None:
+    monkeypatch.setattr(socket, "socket", Routes(known))
+    assert host_system.default_route_address() == address
