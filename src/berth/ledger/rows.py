@@ -280,7 +280,10 @@ class ActionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One run of a verb. `attempts` counts the runs that worked on it; ended with `error` None it succeeded."""
+    """One run of a verb. `attempts` counts the runs that worked on it; ended with `error` None it succeeded.
+
+    `resumed_at` is when the last of several runs began.
+    """
 
     id: str
     verb: Verb
@@ -293,6 +296,12 @@ class ActionRow:
     started_at: float
     ended_at: float | None
     error: str | None
+    resumed_at: float | None = None
+
+    @property
+    def since(self) -> float:
+        """Returns when the run began that works on it, or was the last to do so."""
+        return self.started_at if self.resumed_at is None else self.resumed_at
 
 
 @dataclass(frozen=True, slots=True)

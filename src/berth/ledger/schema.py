@@ -14,7 +14,7 @@ from berth.errors import BerthError, Busy, NotFound
 from berth.ledger.database import Database
 
 # The newest file in migrations/versions. Revisions are numbers, so that newer and older can be told apart.
-REVISION = "0002"
+REVISION = "0003"
 VERSION_TABLE = "alembic_version"
 _VERSION = text("SELECT version_num FROM alembic_version")
 

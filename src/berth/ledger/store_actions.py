@@ -43,14 +43,14 @@ class ActionStore(Store):
             _refuse_live(holders, at)
             same = next((holder.action for holder in holders if _is_same(holder, request)), None)
             replaced = [holder for holder in holders if holder.action is not same]
-            action = _resumed(same, owner) if same else _new_action(request, owner, at)
+            action = _resumed(same, owner, at) if same else _new_action(request, owner, at)
             for holder in holders:
                 _close_steps(connection, holder.action.id, at, Outcome.INTERRUPTED, holder.proof)
             for holder in replaced:
                 _let_go(connection, holder.action.id, names, at)
                 _end_empty(connection, holder, f"{action.id} took over", at)
             if same:
-                values = {"owner": action.owner, "attempts": action.attempts}
+                values = {"owner": action.owner, "attempts": action.attempts, "resumed_at": at}
                 connection.execute(actions.update().where(actions.c.id == action.id).values(values))
             else:
                 connection.execute(actions.insert(), values_of(action))
@@ -165,7 +165,7 @@ def _refuse_live(holders: Sequence[_Holder], at: float) -> None:
         return
     lines = tuple(
         f"{', '.join(holder.names)}: {holder.action.verb} by {Owner(**holder.action.owner)} "
-        f"for {max(0, at - holder.action.started_at):.0f} s (action {holder.action.id})"
+        f"for {max(0, at - holder.action.since):.0f} s (action {holder.action.id})"
         for holder in live
     )
     raise Busy(
@@ -198,8 +198,8 @@ def _new_action(request: ActionRequest, owner: Owner, at: float) -> ActionRow:
     )
 
 
-def _resumed(action: ActionRow, owner: Owner) -> ActionRow:
-    values = {**values_of(action), "owner": asdict(owner), "attempts": action.attempts + 1}
+def _resumed(action: ActionRow, owner: Owner, at: float) -> ActionRow:
+    values = {**values_of(action), "owner": asdict(owner), "attempts": action.attempts + 1, "resumed_at": at}
     return ActionRow(**values)
 
 

@@ -22,7 +22,7 @@ class ExportStore(Store):
     """The ledger as one JSON document."""
 
     def export_data(self) -> Json:
-        """Returns everything: {"format": "berth-ledger", "schema": "0002", "exported_at": 1.0, "tables": {name: rows}}.
+        """Returns everything: {"format": "berth-ledger", "schema": "0003", "exported_at": 1.0, "tables": {name: rows}}.
 
         A row is a map of column names; rows are in the order of their keys. What does not hold is exported as it is,
         to be put right there. Guests' plans hold their user data: keep the document as private as the ledger.

@@ -219,6 +219,7 @@ actions = Table(
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     Column("error", Text),
+    Column("resumed_at", Double),
 )
 
 # The guests an action works on, by name since a boot comes before its guest. Held until the action lets them go.

@@ -60,13 +60,13 @@ def _of_difference(one: Difference) -> Finding:
 
 
 def _is_stuck(row: ActionRow, now_s: float) -> bool:
-    return proof_of_death(Owner(**row.owner)) is not None or now_s - row.started_at > LONG_S
+    return proof_of_death(Owner(**row.owner)) is not None or now_s - row.since > LONG_S
 
 
 def _of_action(row: ActionRow, names: Collection[str], now_s: float) -> Finding:
     owner = Owner(**row.owner)
     proof = proof_of_death(owner)
-    age = f"{max(0.0, now_s - row.started_at):.0f} s"
+    age = f"{max(0.0, now_s - row.since):.0f} s"
     found = f"{row.verb} of {', '.join(names) or 'nothing more'} (action {row.id}) by {owner} since {age}: "
     if proof is None:
         fix = "it may still work: see that process on its machine"

@@ -72,6 +72,20 @@ def test_the_same_request_of_a_dead_run_is_resumed(ledger: Ledger, kit: Any, oth
         kit.begin(ledger, "a", "b")
 
 
+def test_the_age_of_an_action_is_that_of_the_run_that_works_on_it(
+    ledger: Ledger, kit: Any, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kit.begin(ledger, "a", owner=Owner.of_process(other.pid))
+    assert first.action.since == first.action.started_at
+    kill(other)
+    monkeypatch.setattr(ledger, "_clock", lambda: first.action.started_at + 86400.0)
+    again = kit.begin(ledger, "a").action
+    assert (again.started_at, again.since) == (first.action.started_at, first.action.started_at + 86400.0)
+    monkeypatch.setattr(ledger, "_clock", lambda: again.since + 3.0)
+    with pytest.raises(Busy, match=r"a: boot by .* for 3 s"):
+        kit.begin(ledger, "a")
+
+
 @pytest.mark.parametrize(
     ("names", "verb", "digest"),
     [(("a", "b"), Verb.DELETE, "d"), (("a", "b"), Verb.BOOT, "other"), (("a", "b", "c"), Verb.BOOT, "d")],

@@ -22,6 +22,7 @@ INSERT INTO guests VALUES ('u1', 'default', 'web-1', 'web-1', 'active', NULL, 'r
  512, 1024, NULL, NULL, NULL, 'req-1', 'act-1', 1.0, 2.0, 2.0, NULL, '{"k": "v"}', '{}');
 INSERT INTO claims VALUES ('u1', 'h1', 1, 512, 1024, 1.0);
 INSERT INTO addresses VALUES ('u1', 0, 'lan', '52:54:00:00:00:01', '10.0.0.1');
+INSERT INTO actions VALUES ('act-1', 'boot', 'default', 'req-1', 'd', '{}', '{}', 2, 1.0, 2.0, NULL);
 """
 
 
@@ -46,6 +47,8 @@ def test_an_older_ledger_is_brought_forward_with_its_rows(url: str) -> None:
         host = ledger.host("h1")
         assert (host.facts, host.groups, host.generation) == ({"machine_id": "m1"}, ("compute",), 0)
         assert ledger.usage()["h1"].guests == 1
+        action = ledger.action("act-1")
+        assert (action.attempts, action.resumed_at, action.since) == (2, None, 1.0)
         ledger.delete_guests(["u1"])
         assert ledger.host("h1").generation == 1
     with Ledger.open(url) as ledger:

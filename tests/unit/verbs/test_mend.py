@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ UNKNOWN = "4b1d0000-0000-4000-8000-000000000001"
 IMAGE = f"sha256-{'1' * 64}.qcow2"
 
 
-def examined(cloud: Cloud) -> dict[str, dict[str, str]]:
+def examined(cloud: Cloud, now_s: float = 1e10) -> dict[str, dict[str, str]]:
     """Returns key or check -> finding, of everything but the hosts' health."""
     catalog = load_catalog(cloud.catalog_path)
     with Ledger.open(cloud.ledger_url) as ledger:
         differences = care.all_differences(ledger, cloud.name, catalog)
-        found = care.care_findings(ledger, differences, ("h1", "h2", "h3"), 1e10)
+        found = care.care_findings(ledger, differences, ("h1", "h2", "h3"), now_s)
     return {finding.key or finding.check: finding.to_dict() for finding in found}
 
 
@@ -125,6 +126,20 @@ def test_a_run_that_lives_is_left_alone(cloud: Cloud, web: dict[str, Any]) -> No
     assert mend(cloud, [f"repair:{begun['action']}", f"stuck_power:{web['uuid']}"]) == ({}, {})
     with Ledger.open(cloud.ledger_url) as ledger:
         assert [action.id for action in ledger.open_actions()] == [begun["action"]]
+
+
+def test_a_run_that_was_resumed_just_now_is_not_stuck(
+    cloud: Cloud, web: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = call(cloud, request={"names": ["web"], "action": "stop"})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getppid", lambda: NO_PROCESS)
+        first = power.begin(asked)
+    with Ledger.open(cloud.ledger_url) as ledger, ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE actions SET started_at = started_at - 86400")
+    assert power.begin(asked)["action"] == first["action"]
+    assert "stuck_action" not in examined(cloud, time.time())
+    assert " since 720" in examined(cloud, time.time() + 7200)["stuck_action"]["found"]
 
 
 def test_the_playbook_is_one_of_the_conductors(cloud: Cloud) -> None:
