@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from berth.errors import BerthError, Conflict, HostFailed, InvalidInput
 from berth.ledger.model import Outcome as StepOutcome
 from berth.ledger.model import PowerState, PowerStep, TaskState, Verb, VmState, check_action
 from berth.ledger.owner import Owner
-from berth.ledger.rows import ActionRequest, GuestResult, GuestRow, StateChange
+from berth.ledger.rows import ActionRequest, GuestResult, GuestRow, HostRow, StateChange
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
+from berth.verbs.copies import copies_elsewhere, domain_states
 from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import Answer, guest_answer, work_on_hosts
@@ -45,7 +47,7 @@ _BEFORE = {Verb.START: VmState.STOPPED, Verb.STOP: VmState.ACTIVE}
 def begin(call: Call) -> Outcome:
     """Checks the guests' states and marks them. Returns the action and each host's work.
 
-    Raises NotFound, Conflict with every guest that is in the wrong state.
+    Raises NotFound, Busy, Conflict with every guest that is in the wrong state, or runs on another host already.
     """
     action, hard = str(call.request.get("action")), bool(call.request.get("hard"))
     change = _CHANGES.get((action, hard))
@@ -55,19 +57,24 @@ def begin(call: Call) -> Outcome:
         project = str(call.request.get("project") or call.cloud.settings.default_project)
         rows = find_guests(ledger, call.request["names"], project)
         uuids = [row.uuid for row in rows]
-        tasks = _checked(rows, change)
+        _checked(rows, change)
         if call.check_mode:
+            _refuse_copies(ledger.hosts(), rows, change)
             would_change = not all(_is_done(row, change) for row in rows)
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": would_change}
         names = tuple(row.name for row in rows)
         request = ActionRequest(change.verb, project_of(rows), names, f"req-{uuid.uuid4()}", digest=change.verb.value)
         begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
+        hosts = ledger.hosts()
         try:
+            rows = find_guests(ledger, uuids, project)  # they may have changed before they were held
+            tasks = _checked(rows, change)
+            _refuse_copies(hosts, rows, change)
             _mark(ledger, begun.id, rows, tasks)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
             raise
-        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, rows)
+        work = work_on_hosts(hosts, call.cloud, begun.id, rows)
         for share in work.values():
             share |= {"state": change.state, "hard": hard, "timeout_s": int(call.request.get("timeout_s") or 60)}
         return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": False}
@@ -96,6 +103,26 @@ def _checked(rows: list[GuestRow], change: _Change) -> dict[str, TaskState]:
             hint=refused[0].hint,
         )
     return tasks
+
+
+def _refuse_copies(hosts: Iterable[HostRow], rows: Iterable[GuestRow], change: _Change) -> None:
+    """Raises Conflict for every guest that would be turned on while another host shows it on: promise P1."""
+    if change.power is not PowerState.RUNNING:
+        return
+    domains = {host.name: domain_states(host.facts or {}) for host in hosts}
+    lines = [
+        f"guest {row.name} is {state} on host {host} and recorded on {row.host}; allowed: one host"
+        for row in rows
+        for host, state in copies_elsewhere(row.uuid, row.host, domains)
+    ]
+    if lines:
+        raise Conflict(
+            lines[0] if len(lines) == 1 else f"{len(lines)} copies of guests are on other hosts than recorded",
+            details=() if len(lines) == 1 else tuple(lines),
+            hint="`berth sync` looks again. Was it moved there? `virsh undefine` it on the recorded host, then "
+            "`berth doctor --fix`. Is it not wanted there? `virsh destroy` it there, then `berth sync`",
+            data={"copies": lines},
+        )
 
 
 def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow], tasks: dict[str, TaskState]) -> None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from berth.ledger.model import PowerState, VmState
+from berth.ledger.model import VmState
 from berth.ledger.rows import GuestRow, HostRow
+from berth.verbs.copies import ON
 from berth.verbs.observe import MARGIN_S, collected_s
 
 # Looks of one refresh: what one host showed then is not outdone by what another showed.
 SAME_LOOK_S = 300.0
-_ON = (PowerState.RUNNING, PowerState.PAUSED)
 # A guest in these has no domain to be missed.
 _WITHOUT_DOMAIN = (VmState.BUILDING, VmState.ERROR, VmState.SHELVED_OFFLOADED)
 
@@ -164,7 +164,7 @@ def _twins(
     view: _View, row: GuestRow, copies: Sequence[tuple[str, Mapping[str, Any]]], told: str
 ) -> Iterator[Difference]:
     """One difference per copy that is not where the ledger has the guest; never mended while it may be the only one."""
-    on = [name for name, domain in copies if domain["state"] in _ON]
+    on = [name for name, domain in copies if domain["state"] in ON]
     here = {name for name, _domain in copies}
     for name, domain in copies:
         if name == row.host:
@@ -173,7 +173,7 @@ def _twins(
         # With the firmware's variables and a TPM's state go files; on shared storage they would be the guest's own.
         record = domain.get("record") or {}
         has_state = record.get("firmware") == "efi" or bool((record.get("properties") or {}).get("hw_tpm_model"))
-        if row.host in here and view.looked_together(row.host, name) and domain["state"] not in _ON and not has_state:
+        if row.host in here and view.looked_together(row.host, name) and domain["state"] not in ON and not has_state:
             fix = f"remove the definition on {name}, its files stay: `berth doctor --fix`"
             yield Difference(Kind.TWIN, name, row.uuid, found, fix, Mend.ASK, serious=len(on) > 1)
         else:
@@ -200,7 +200,7 @@ def _domains(view: _View) -> Iterator[Difference]:
             found = f"domain {domain['name']} ({domain['state']}) is of {whose}"
             fix = "remove it with its disk: `berth doctor --fix`; a lost ledger is made again by `berth ledger rebuild`"
             mend = Mend.ASK
-            if domain["state"] in _ON:  # somebody may work in it
+            if domain["state"] in ON:  # somebody may work in it
                 fix, mend = "see what it is for; once it is off, `berth doctor --fix` removes it", Mend.NONE
             if users := view.users(uuid, host):  # with the domain its disk would go
                 fix = f"{', '.join(users)} may live on its disk: see there, and undefine the wrong one by hand"

@@ -14,6 +14,7 @@ from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestResult, GuestRow
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
+from berth.verbs.copies import copies_elsewhere, domain_states
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import guest_answer, guest_targets, share_for
 
@@ -89,9 +90,7 @@ def compare(call: Call) -> Outcome:
 def _domains(answer: Any) -> dict[str, str] | None:
     """Returns uuid -> state of a host's domains; None when it did not answer."""
     facts = (answer.get(FACTS_RESULT) or {}).get("host")
-    if not facts:
-        return None
-    return {str(domain["uuid"]): str(domain["state"]) for domain in facts.get("domains") or ()}
+    return domain_states(facts) if facts else None
 
 
 def _problems(name: str, rows: list[GuestRow], domains: dict[str, dict[str, str] | None], *, accept: bool) -> list[str]:
@@ -101,10 +100,10 @@ def _problems(name: str, rows: list[GuestRow], domains: dict[str, dict[str, str]
     silent = sorted(host for host, found in domains.items() if found is None and host != name)
     if silent and not accept:
         problems.append(f"these hosts do not answer and may run them: {', '.join(silent)}")
+    shown = {host: found for host, found in domains.items() if found is not None}
     for row in rows:
-        for host, found in sorted(domains.items()):
-            if host != name and found and found.get(row.uuid) in (PowerState.RUNNING, PowerState.PAUSED):
-                problems.append(f"guest {row.name} is {found[row.uuid]} on host {host}")
+        copies = copies_elsewhere(row.uuid, name, shown)
+        problems += [f"guest {row.name} is {state} on host {host}" for host, state in copies]
     return problems
 
 
