@@ -26,7 +26,7 @@ def begin(call: Call) -> Outcome:
     """Marks the guests as being deleted. Returns the action and what each of their hosts has to remove.
 
     Guests that a run of the same had forgotten before it was cut off count as deleted now. Raises NotFound for every
-    other unknown name, Busy when another run works on one of the guests.
+    other unknown name, Busy when another run works on one of the guests, Conflict when one is locked or changes now.
     """
     with Ledger.open(call.cloud.ledger_url) as ledger:
         project = str(call.request.get("project") or call.cloud.settings.default_project)
@@ -41,6 +41,9 @@ def begin(call: Call) -> Outcome:
         request = ActionRequest(Verb.DELETE, project_of(rows), names, f"req-{uuid.uuid4()}", digest="delete")
         begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
         try:
+            rows = find_guests(
+                ledger, [row.uuid for row in rows], project
+            )  # they may have changed before they were held
             _mark(ledger, begun.id, rows)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
@@ -70,9 +73,9 @@ def _end_cut_off(ledger: Ledger, project: str, asked: list[str]) -> list[GuestRo
 def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow]) -> None:
     uuids = [row.uuid for row in rows]
     ledger.begin_step(action_id, DeleteStep.MARK, uuids)
-    for state in {row.vm_state for row in rows}:
-        change = StateChange(_ANY, frozenset(), state, TaskState.DELETING)
-        ledger.set_states([row.uuid for row in rows if row.vm_state is state], change)
+    for state, task in {(row.vm_state, row.task_state) for row in rows}:
+        change = StateChange(frozenset({state}), frozenset({task}), state, TaskState.DELETING)
+        ledger.set_states([row.uuid for row in rows if (row.vm_state, row.task_state) == (state, task)], change)
     ledger.end_step(action_id, DeleteStep.MARK, uuids)
 
 
