@@ -58,7 +58,7 @@ def _end_actions(ledger: Ledger, actions: Iterable[str], error: str = "") -> Non
 
 
 def compare(call: Call) -> Outcome:
-    """Returns the work for the host: its guests that are off there and on no other host.
+    """Returns the work for the host: its guests that are meant to be on, off there and on no other host.
 
     A host that does not answer may run any of them, so without `accept_silent_hosts` in the request that ends the verb.
     Raises HostFailed naming the silent hosts and every twin.
@@ -69,7 +69,8 @@ def compare(call: Call) -> Outcome:
         return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": False}
     domains = {host: _domains(answer) for host, answer in call.results.items()}
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        rows = [ledger.guest_by_uuid(uuid) for uuid in uuids]
+        # One that was moved or stopped before it was held is not to be started here any more.
+        rows = [row for row in ledger.guests_by_uuid(uuids) if (row.host, row.vm_state) == (name, VmState.ACTIVE)]
         problems = _problems(name, rows, domains, accept=bool(call.request.get("accept_silent_hosts")))
         if problems:
             _end_actions(ledger, call.action_id.split(), "; ".join(problems))
@@ -118,9 +119,8 @@ def finish(call: Call) -> Outcome:
         for row in ledger.guests_by_uuid(uuids if call.action_id else []):
             answer = guest_answer(call.results.get(str(row.host), {}), row.uuid)
             answers[row.name] = answer
-            power = PowerState.RUNNING if answer.ok else row.power_state
-            fault = "" if answer.ok else answer.message
-            ledger.finish_guests([GuestResult(row.uuid, VmState.ACTIVE, power, fault=fault)])
+            now = (VmState.ACTIVE, PowerState.RUNNING) if answer.ok else (row.vm_state, row.power_state)
+            ledger.finish_guests([GuestResult(row.uuid, *now, fault="" if answer.ok else answer.message)])
         lines = [f"guest {name}: {answer.message}" for name, answer in answers.items() if not answer.ok]
         _end_actions(ledger, call.action_id.split(), "; ".join(lines))
         guests = [guest_view(row) for row in ledger.guests_by_uuid(uuids)]
