@@ -132,11 +132,14 @@ def start_guests(
     ] = False,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Start, after a host's boot, the guests recorded as active there, once no other host has them."""
+    """Start, after a host's boot, the guests recorded as active there, once no other host has them.
+
+    Locked guests are left as they are, and listed with who locked them.
+    """
     request = {"host": name, "accept_silent_hosts": accept_silent_hosts}
     result = _run(ctx.obj, "host_start_guests", f"starting the guests of {name}", None, {"berth_request": request})
     result.raise_for_failure()
-    print_rows(result.last["guests"], ("name", "state", "host", "uuid"), fmt)
+    print_rows(result.last["guests"], ("name", "state", "host", "uuid", "locked"), fmt)
 
 
 def _refresh(context: CliContext, hosts: list[str] | None, *, probe: str) -> RunResult:

@@ -49,12 +49,17 @@ def guest_details(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]
         "server_group": row.server_group,
         "metadata": row.metadata,
         "on_host_boot": plan.get("on_host_boot"),
-        "locked": None if row.lock_reason is None else {"by": row.locked_by, "reason": row.lock_reason},
+        "locked": lock_view(row),
         "request_id": row.request_id,
         "created_at": timestamp(row.created_at),
         "launched_at": timestamp(row.launched_at),
         "updated_at": timestamp(row.updated_at),
     }
+
+
+def lock_view(row: GuestRow) -> dict[str, str | None] | None:
+    """Returns who keeps verbs away from a guest and why, None when nobody does."""
+    return None if row.lock_reason is None else {"by": row.locked_by, "reason": row.lock_reason}
 
 
 def removal_view(row: GuestRow) -> dict[str, Any]:

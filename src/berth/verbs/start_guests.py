@@ -15,27 +15,30 @@ from berth.ledger.rows import ActionRequest, GuestResult, GuestRow
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
 from berth.verbs.copies import copies_elsewhere, domain_states
-from berth.verbs.guest_view import guest_view
+from berth.verbs.guest_view import guest_view, lock_view
 from berth.verbs.host_answers import guest_answer, guest_targets, share_for
 
 FACTS_RESULT = "berth_facts_result"
 
 
 def begin(call: Call) -> Outcome:
-    """Returns the host's active guests and all hosts to look at. Raises NotFound for an unknown host, Busy.
+    """Returns the host's active guests, those of them that are locked, and all hosts to look at.
 
-    Active is what is meant to be on, also what the host has shown off since it booted (berth.verbs.observe).
+    Active is what is meant to be on, also what the host has shown off since it booted (berth.verbs.observe). The locked
+    ones are left as they are. Raises NotFound for an unknown host, Busy.
     """
     name = str(call.request.get("host") or "")
     with Ledger.open(call.cloud.ledger_url) as ledger:
         ledger.host(name)
-        rows = ledger.guests(host=name, states=[VmState.ACTIVE])
+        active = ledger.guests(host=name, states=[VmState.ACTIVE])
+        rows = [row for row in active if row.lock_reason is None]
         look = sorted(host.name for host in ledger.hosts() if host.in_inventory)
-        uuids = [row.uuid for row in rows]
+        uuids, locked = [row.uuid for row in rows], [row.uuid for row in active if row.lock_reason is not None]
+        nothing: Outcome = {"action": "", "uuids": uuids, "locked": locked, "look": [], "hosts": [], "work": {}}
         if not rows or call.check_mode:
-            return {"action": "", "uuids": uuids, "look": [], "hosts": [], "work": {}, "changed": bool(rows)}
+            return {**nothing, "changed": bool(rows)}
         actions = _begin_actions(ledger, rows)
-    return {"action": " ".join(actions), "uuids": uuids, "look": look, "hosts": [], "work": {}, "changed": False}
+    return {**nothing, "action": " ".join(actions), "look": look, "changed": False}
 
 
 def _begin_actions(ledger: Ledger, rows: Sequence[GuestRow]) -> list[str]:
@@ -64,9 +67,9 @@ def compare(call: Call) -> Outcome:
     Raises HostFailed naming the silent hosts and every twin.
     """
     name = str(call.request["host"])
-    uuids = list(call.request["uuids"])
+    uuids, locked = list(call.request["uuids"]), list(call.request["locked"])
     if not call.action_id:
-        return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": False}
+        return {"action": "", "uuids": uuids, "locked": locked, "hosts": [], "work": {}, "changed": False}
     domains = {host: _domains(answer) for host, answer in call.results.items()}
     with Ledger.open(call.cloud.ledger_url) as ledger:
         # One that was moved or stopped before it was held is not to be started here any more.
@@ -84,8 +87,8 @@ def compare(call: Call) -> Outcome:
         share = share_for(call.cloud, call.action_id)
         share["guests"] = [guest_targets(row, ledger.host(name)) for row in off]
     work = {name: share} if off else {}
-    uuids = [row.uuid for row in off]
-    return {"action": call.action_id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": False}
+    given = {"action": call.action_id, "uuids": [row.uuid for row in off], "locked": locked}
+    return {**given, "hosts": sorted(work), "work": work, "changed": False}
 
 
 def _domains(answer: Any) -> dict[str, str] | None:
@@ -109,7 +112,7 @@ def _problems(name: str, rows: list[GuestRow], domains: dict[str, dict[str, str]
 
 
 def finish(call: Call) -> Outcome:
-    """Records the guests as they are now and returns those that were started.
+    """Records the guests as they are now and returns those that were started, then those that are locked.
 
     Raises HostFailed with every guest that did not start; it stays active, so that the next call tries again.
     """
@@ -123,10 +126,11 @@ def finish(call: Call) -> Outcome:
             ledger.finish_guests([GuestResult(row.uuid, *now, fault="" if answer.ok else answer.message)])
         lines = [f"guest {name}: {answer.message}" for name, answer in answers.items() if not answer.ok]
         _end_actions(ledger, call.action_id.split(), "; ".join(lines))
-        guests = [guest_view(row) for row in ledger.guests_by_uuid(uuids)]
+        told = ledger.guests_by_uuid([*uuids, *call.request["locked"]])
+        guests = [{**guest_view(row), "locked": lock_view(row)} for row in told]
     if lines:
         raise HostFailed(
-            f"{len(lines)} of {len(guests)} guests did not start",
+            f"{len(lines)} of {len(uuids)} guests did not start",
             details=tuple(lines),
             hint="mend the host and run the same again",
             data={"guests": guests},

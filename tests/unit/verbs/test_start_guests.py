@@ -40,7 +40,7 @@ class Run:
         self.looks = {host: {start_guests.FACTS_RESULT: shown.get(host, {"unreachable": True})} for host in HOSTS}
 
     def compare(self) -> dict[str, Any]:
-        request = {"host": "h1", **{key: self.begun[key] for key in ("uuids", "locked") if key in self.begun}}
+        request = {"host": "h1", **{key: self.begun[key] for key in ("uuids", "locked")}}
         self.begun = start_guests.compare(
             call(self.cloud, action_id=self.begun["action"], request=request, results=self.looks)
         )
@@ -54,7 +54,7 @@ class Run:
             for guest in share["guests"]
         ]
         results = {host: {GUEST_RESULT: {"guests": said}} for host in self.begun["hosts"]}
-        request = {key: self.begun[key] for key in ("uuids", "locked") if key in self.begun}
+        request = {key: self.begun[key] for key in ("uuids", "locked")}
         return start_guests.finish(call(self.cloud, action_id=self.begun["action"], request=request, results=results))
 
 
@@ -87,6 +87,20 @@ def test_a_copy_elsewhere_or_a_silent_host_ends_it(cloud: Cloud, pair: dict[str,
         "these hosts do not answer and may run them: h3", "guest web-1 is paused on host h2",
     )  # fmt: skip
     assert at_rest(cloud)
+
+
+def test_locked_guests_are_left_out_and_listed(cloud: Cloud, pair: dict[str, Any]) -> None:
+    with Ledger.open(cloud.ledger_url) as ledger:
+        ledger.lock_guests([pair["web-1"]["uuid"]], by="me", reason="broken disk")
+    run = Run(cloud, {"h2": [domain(pair["web-1"], "running")]})  # nor is its copy a reason to start none
+    assert names(run.compare()) == ["web-2"]
+    found = [(guest["name"], guest["locked"]) for guest in run.finish()["guests"]]
+    assert found == [("web-2", None), ("web-1", {"by": "me", "reason": "broken disk"})]
+    with Ledger.open(cloud.ledger_url) as ledger:
+        ledger.lock_guests([pair["web-2"]["uuid"]], by="me", reason="")
+    run = Run(cloud, {})
+    assert names(run.compare()) == [] and run.begun["action"] == ""
+    assert {guest["name"] for guest in run.finish()["guests"]} == {"web-1", "web-2"} and at_rest(cloud)
 
 
 @pytest.mark.parametrize(
