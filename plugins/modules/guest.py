@@ -97,7 +97,9 @@ options:
     type: list
     elements: dict
   journal:
-    description: Where the action plug-in writes that it is about to work; C(cloud), C(action) and C(guests).
+    description:
+      - Where the action plug-in writes that it is about to work; C(cloud), C(action) and C(guests).
+      - Guests of several projects have an action for each, with spaces between.
     type: dict
   state:
     description:

@@ -19,15 +19,22 @@ def write_intent(journal: Mapping[str, Any] | None, step: str, host: str) -> Non
     """Writes that `step` is about to be done on `host` for the journal's guests.
 
     `journal` is what the conductor put into the host's work: `cloud` (directory), `action` and `guests` (UUIDs).
-    Without one (a playbook of the user's own) nothing is written. Raises Conflict when the action is over.
+    Guests of several projects have several actions, apart by spaces. Without a journal (a playbook of the user's own)
+    nothing is written. Raises Conflict when the action is over.
     """
     if not journal:
         return
     end_with_run()
     with Ledger.open(find_cloud(journal["cloud"]).ledger_url) as ledger:
-        action_id = str(journal["action"])
-        steps: type[Step] = STEPS[ledger.action(action_id).verb]
-        ledger.begin_step(action_id, steps(step), list(journal["guests"]), host=host)
+        actions = [ledger.action(action_id) for action_id in str(journal["action"]).split()]
+        for action in actions:
+            guests = list(journal["guests"])
+            if len(actions) > 1:
+                guests = [row.uuid for row in ledger.guests_by_uuid(guests) if row.project == action.project]
+                if not guests:
+                    continue
+            steps: type[Step] = STEPS[action.verb]
+            ledger.begin_step(action.id, steps(step), guests, host=host)
 
 
 def with_user_data(journal: Mapping[str, Any] | None, plans: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

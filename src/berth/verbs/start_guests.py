@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from berth.errors import BerthError, HostFailed
-from berth.ledger.model import PowerState, Verb, VmState
+from berth.ledger.model import Outcome as StepOutcome
+from berth.ledger.model import PowerState, PowerStep, Verb, VmState
 from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestResult, GuestRow
 from berth.ledger.store import Ledger
@@ -86,6 +87,7 @@ def compare(call: Call) -> Outcome:
         off = [row for row in rows if here.get(row.uuid) != PowerState.RUNNING]
         share = share_for(call.cloud, call.action_id)
         share["guests"] = [guest_targets(row, ledger.host(name)) for row in off]
+        share["journal"]["guests"] = [row.uuid for row in off]
     work = {name: share} if off else {}
     given = {"action": call.action_id, "uuids": [row.uuid for row in off], "locked": locked}
     return {**given, "hosts": sorted(work), "work": work, "changed": False}
@@ -118,14 +120,7 @@ def finish(call: Call) -> Outcome:
     """
     uuids = list(call.request["uuids"])
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        answers = {}
-        for row in ledger.guests_by_uuid(uuids if call.action_id else []):
-            answer = guest_answer(call.results.get(str(row.host), {}), row.uuid)
-            answers[row.name] = answer
-            now = (VmState.ACTIVE, PowerState.RUNNING) if answer.ok else (row.vm_state, row.power_state)
-            ledger.finish_guests([GuestResult(row.uuid, *now, fault="" if answer.ok else answer.message)])
-        lines = [f"guest {name}: {answer.message}" for name, answer in answers.items() if not answer.ok]
-        _end_actions(ledger, call.action_id.split(), "; ".join(lines))
+        lines, changed = _settle(ledger, call)
         told = ledger.guests_by_uuid([*uuids, *call.request["locked"]])
         guests = [{**guest_view(row), "locked": lock_view(row)} for row in told]
     if lines:
@@ -135,4 +130,24 @@ def finish(call: Call) -> Outcome:
             hint="mend the host and run the same again",
             data={"guests": guests},
         )
-    return {"guests": guests, "changed": any(answer.result.get("changed") for answer in answers.values())}
+    return {"guests": guests, "changed": changed}
+
+
+def _settle(ledger: Ledger, call: Call) -> tuple[list[str], bool]:
+    """Ends the actions; returns a line per guest that did not start, and whether any had to be started."""
+    lines, changed = [], False
+    for action in [ledger.action(action_id) for action_id in call.action_id.split()]:
+        failed = []
+        for row in ledger.guests_by_uuid(call.request["uuids"]):
+            if row.project != action.project:
+                continue
+            answer = guest_answer(call.results.get(str(row.host), {}), row.uuid)
+            now = (VmState.ACTIVE, PowerState.RUNNING) if answer.ok else (row.vm_state, row.power_state)
+            ledger.finish_guests([GuestResult(row.uuid, *now, fault="" if answer.ok else answer.message)])
+            outcome = (StepOutcome.OK, None) if answer.ok else (StepOutcome.FAILED, answer.message)
+            ledger.end_step(action.id, PowerStep.POWER, [row.uuid], outcome=outcome[0], error=outcome[1])
+            failed += [] if answer.ok else [f"guest {row.name}: {answer.message}"]
+            changed |= bool(answer.result.get("changed"))
+        ledger.end_action(action.id, "; ".join(failed) or None)
+        lines += failed
+    return lines, changed

@@ -16,6 +16,7 @@ from berth.ledger.model import PowerState, VmState
 from berth.ledger.rows import GuestResult, GuestRow
 from berth.verbs import start_guests
 from berth.verbs.boot_verdict import GUEST_RESULT
+from berth.verbs.journal import write_intent
 
 _SYNC = runpy.run_path(str(Path(__file__).with_name("test_sync.py")))
 cloud = _SYNC["cloud"]
@@ -48,6 +49,8 @@ class Run:
 
     def finish(self, failing: tuple[str, ...] = ()) -> dict[str, Any]:
         """The host starts what it was told to, but for the failing UUIDs."""
+        for host, share in self.begun["work"].items():
+            write_intent(share["journal"], "power", host)
         said = [
             {"uuid": guest["uuid"], "ok": guest["uuid"] not in failing, "changed": True, "message": "no memory"}
             for share in self.begun["work"].values()
@@ -67,6 +70,14 @@ def row(cloud: Cloud, name: str) -> GuestRow:
         return ledger.guest("default", name)
 
 
+def last_event(cloud: Cloud, uuid: str) -> tuple[Any, ...]:
+    """Returns verb, error and the steps (name, host, outcome, error) of the last thing that was done to a guest."""
+    with Ledger.open(cloud.ledger_url) as ledger:
+        event = ledger.events(uuid)[-1]
+    steps = [(step.step, step.host, step.outcome, step.error) for step in event.steps]
+    return event.action.verb, event.action.error, steps
+
+
 def at_rest(cloud: Cloud) -> bool:
     with Ledger.open(cloud.ledger_url) as ledger:
         return ledger.open_actions() == [] and all(row.task_state is None for row in ledger.guests())
@@ -77,6 +88,20 @@ def test_what_is_off_is_started_and_nothing_else(cloud: Cloud, pair: dict[str, A
     assert names(run.compare()) == ["web-1"]
     assert [(guest["name"], guest["power"]) for guest in run.finish()["guests"]] == [("web-1", "running")]
     assert at_rest(cloud)
+
+
+def test_a_start_is_in_the_events_of_each_guest_of_every_project(cloud: Cloud, pair: dict[str, Any]) -> None:
+    (cloud.path / "catalog/projects.yml").write_text("projects: [{name: default}, {name: other}]")
+    request = {"name": "db", **REQUEST, "project": "other", "count": 1}
+    (other,) = _SYNC["_FLOW"]["booted"](cloud, request)["guests"]
+    run = Run(cloud, {"h1": [domain(pair["web-1"], "running")]})
+    assert sorted(names(run.compare())) == ["other.db", "web-2"]
+    with pytest.raises(HostFailed):
+        run.finish(failing=(pair["web-2"]["uuid"],))
+    assert last_event(cloud, other["uuid"]) == ("start", None, [("power", "h1", "ok", None)])
+    failed = [("power", "h1", "failed", "no memory")]
+    assert last_event(cloud, pair["web-2"]["uuid"]) == ("start", "guest web-2: no memory", failed)
+    assert last_event(cloud, pair["web-1"]["uuid"])[0] == "boot" and at_rest(cloud)
 
 
 def test_a_copy_elsewhere_or_a_silent_host_ends_it(cloud: Cloud, pair: dict[str, Any]) -> None:
