@@ -68,7 +68,10 @@ class PowerState(StrEnum):
 
 
 class Verb(StrEnum):
-    """What an operator can do to guests. The value is the verb's name in actions, failpoints and messages."""
+    """What an operator can do to guests. The value is the verb's name in actions, failpoints and messages.
+
+    SYNC is not done to a guest: something was recorded of it because its host shows it.
+    """
 
     BOOT = "boot"
     START = "start"
@@ -93,6 +96,7 @@ class Verb(StrEnum):
     UNSHELVE = "unshelve"
     SNAPSHOT = "snapshot"
     DELETE = "delete"
+    SYNC = "sync"
 
 
 class BootStep(StrEnum):

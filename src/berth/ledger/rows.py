@@ -254,7 +254,8 @@ class GuestResult:
 class StateChange:
     """A compare-and-set: nothing changes unless the guest is in one of `expect_vm` and one of `expect_task`.
 
-    Empty `expect_task` means any. `power_state` None leaves it. `at` is when it was so, if not now.
+    Empty `expect_task` means any. `power_state` None leaves it. `at` is when it was so, if not now. With `seen_on`, the
+    host that showed it, the change goes into the guest's events: no verb did it.
     """
 
     expect_vm: frozenset[VmState]
@@ -264,6 +265,7 @@ class StateChange:
     power_state: PowerState | None = None
     fault: str | None = None
     at: float | None = None
+    seen_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

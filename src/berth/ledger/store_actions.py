@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection, select
 
 from berth.errors import Busy, Conflict, NotFound
 from berth.ledger.model import Outcome, Verb
 from berth.ledger.owner import Owner, proof_of_death
-from berth.ledger.rows import ActionRequest, ActionRow, Begun
+from berth.ledger.rows import ActionRequest, ActionRow, Begun, GuestRow
 from berth.ledger.store_base import Store, values_of
 from berth.ledger.tables import actions, guests, holds, select_rows, steps
 
@@ -125,6 +125,18 @@ def open_action(connection: Connection, action_id: str) -> ActionRow:
         reason = f": {row.error}" if row.error else ""
         raise Conflict(f"action {action_id} ({row.verb}) is over{reason}", hint="run the verb again")
     return row
+
+
+def write_seen(connection: Connection, row: GuestRow, what: str, host: str | None, at: float) -> None:
+    """Writes into a guest's events, within a transaction, what was recorded of it because a host shows it.
+
+    That is an action that is over, with one step of that name.
+    """
+    asked = ActionRequest(Verb.SYNC, row.project, (), f"req-{uuid.uuid4()}")
+    action = replace(_new_action(asked, Owner.of_process(), at), ended_at=at)
+    connection.execute(actions.insert(), values_of(action))
+    done = {"guest_uuid": row.uuid, "step": what, "host": host, "started_at": at, "ended_at": at}
+    connection.execute(steps.insert(), {"action_id": action.id, **done, "outcome": Outcome.OK})
 
 
 def _holders(connection: Connection, project: str, wanted: Sequence[str]) -> list[_Holder]:

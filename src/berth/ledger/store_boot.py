@@ -15,7 +15,7 @@ from berth.ledger.book_addresses import book_addresses
 from berth.ledger.book_claims import book_claims, check_claims
 from berth.ledger.model import PowerState, TaskState, VmState
 from berth.ledger.rows import ActionRow, Booked, BootRecord, Claim, GuestRow, Json, NewGuest, Usage
-from berth.ledger.store_actions import open_action
+from berth.ledger.store_actions import open_action, write_seen
 from berth.ledger.store_base import Store
 from berth.ledger.store_groups import count_groups, make_group
 from berth.ledger.store_guests import release, rows_by_uuid, used_by_project
@@ -77,9 +77,11 @@ class BootStore(Store):
                 raise Conflict(f"guest {row.name}: it changed meanwhile", hint="look again: `berth doctor`")
             _keep_ports(connection, row, claim.host)
             check_claims(connection, [claim], {row.uuid: (row.project, row.server_group)} if row.server_group else {})
-            moved = {"host": claim.host, "updated_at": self._clock(), "plan": plan}
+            at = self._clock()
+            moved = {"host": claim.host, "updated_at": at, "plan": plan}
             connection.execute(guests.update().where(guests.c.uuid == row.uuid).values(moved))
-            book_claims(connection, [claim], self._clock())
+            book_claims(connection, [claim], at)
+            write_seen(connection, row, "moved", claim.host, at)
 
 
 def _keep_ports(connection: Connection, row: GuestRow, host: str) -> None:

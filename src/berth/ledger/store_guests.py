@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 from berth.errors import Conflict
 from berth.ledger.model import VmState, check_transition
 from berth.ledger.rows import AddressRow, ClaimRow, GuestResult, GuestRow, Json, StateChange, Usage
+from berth.ledger.store_actions import write_seen
 from berth.ledger.store_base import Store, not_found
 from berth.ledger.tables import addresses, claims, guests, hosts, ports, select_rows
 
@@ -109,6 +110,9 @@ class GuestStore(Store):
             optional = {"power_state": change.power_state, "fault": change.fault}
             values.update({key: value for key, value in optional.items() if value is not None})
             connection.execute(guests.update().where(guests.c.uuid.in_(uuids)).values(values))
+            for row in rows.values() if change.seen_on else ():
+                new = change.vm_state if change.vm_state is not row.vm_state else change.power_state
+                write_seen(connection, row, str(new), change.seen_on, self._clock())
 
     def finish_guests(self, results: Sequence[GuestResult]) -> None:
         """Records how work on guests ended; their task is over.

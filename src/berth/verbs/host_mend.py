@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from berth.errors import BerthError, Conflict
-from berth.ledger.model import PowerState, Verb, VmState
+from berth.ledger.model import PowerState, PowerStep, Verb, VmState
 from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, Claim, GuestRow, Resources, StateChange
 from berth.ledger.store import Ledger
@@ -96,10 +96,14 @@ def _settle(ledger: Ledger, row: GuestRow) -> str:
     asked = ActionRequest(verb, row.project, (row.name,), f"req-{uuid.uuid4()}", digest="doctor")
     action = ledger.begin_action(asked, Owner.of_process(os.getppid()))
     try:
+        ledger.begin_step(action.id, PowerStep.SETTLE, [row.uuid], host=row.host)
         expected = frozenset({row.vm_state}), frozenset({row.task_state})
         ledger.set_states([row.uuid], StateChange(*expected, state, None, power))
-    finally:
-        ledger.end_action(action.id)
+        ledger.end_step(action.id, PowerStep.SETTLE, [row.uuid])
+    except BerthError as error:
+        ledger.end_action(action.id, error.message)
+        raise
+    ledger.end_action(action.id)
     return f"guest {row.name} is {state} ({power})"
 
 

@@ -77,6 +77,7 @@ def observations(
             vm_state=state,
             task_state=None,
             power_state=power,
+            seen_on=guest.host,
             at=None if collected is None else max(guest.updated_at, min(collected, first_look or collected) - MARGIN_S),
         )
         changes.append((guest.uuid, change))

@@ -67,7 +67,7 @@ def test_a_refusal_says_the_state_what_is_allowed_and_what_to_do() -> None:
 
 
 def test_every_verb_has_a_rule_and_ends_where_a_guest_may_go() -> None:
-    assert set(RULES) == set(Verb)
+    assert set(RULES) == set(Verb) - {Verb.SYNC}  # nobody does that to a guest
     for rule in RULES.values():
         for state in rule.states:
             assert rule.results <= allowed_next(state)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +82,27 @@ def test_states_change_for_all_or_none(booted: Ledger) -> None:
     booted.set_states(["a", "b"], done)
     found = [(row.vm_state, row.task_state, row.power_state, row.fault) for row in booted.guests(host="h1")]
     assert found == [(VmState.STOPPED, None, PowerState.SHUTDOWN, "by hand")] * 2
+
+
+@pytest.mark.parametrize(
+    ("vm_state", "power", "step"),
+    [
+        (VmState.STOPPED, PowerState.SHUTDOWN, "stopped"),
+        (VmState.ACTIVE, PowerState.NOSTATE, "nostate"),
+    ],
+)
+def test_what_a_host_showed_is_in_the_events(booted: Ledger, vm_state: VmState, power: PowerState, step: str) -> None:
+    known = {*(event.action.id for event in booted.events("a"))}
+    change = StateChange(frozenset({VmState.ACTIVE}), frozenset({None}), vm_state, None, power, seen_on="h1")
+    booted.set_states(["a", "b"], change)
+    for uuid in ("a", "b"):
+        (event,) = [event for event in booted.events(uuid) if event.action.id not in known]
+        assert (event.action.verb, event.action.error, event.action.owner["pid"]) == (Verb.SYNC, None, os.getpid())
+        assert [(one.step, one.host, one.outcome) for one in event.steps] == [(step, "h1", "ok")]
+        assert event.action.ended_at == event.action.started_at == event.steps[0].ended_at
+    with pytest.raises(Conflict):
+        booted.set_states(["a", "c"], replace(change, expect_vm=frozenset({VmState.PAUSED})))
+    assert len(booted.events("a")) == 2 and booted.open_actions() == [] and booted.check() == []
 
 
 def test_every_guest_that_is_not_as_expected_is_told(booted: Ledger) -> None:

@@ -58,6 +58,8 @@ def test_a_guest_that_was_moved_by_hand_is_recorded_where_it_is(cloud: Cloud, we
         row = ledger.guest("default", "web")
         assert (row.host, row.plan["instance_dir"]) == (here, "/elsewhere/x")
         assert [claim.host for claim in ledger.claims_of([row.uuid])] == [here] and ledger.check() == []
+        (*_boot, event) = ledger.events(row.uuid)
+    assert (event.action.verb, [(step.step, step.host) for step in event.steps]) == ("sync", [("moved", here)])
     assert mend(cloud, [key]) == ({}, {})
 
 
@@ -117,6 +119,9 @@ def test_a_run_that_died_is_told_with_its_age_and_owner_and_lets_go(
         row = ledger.guest("default", "web")
         assert (row.vm_state, row.task_state) == (VmState.STOPPED, None)
         assert ledger.open_actions() == [] and ledger.check() == []
+        (*_others, event) = ledger.events(row.uuid)
+    assert event.action.verb == "stop" and event.action.id != begun["action"]
+    assert [(step.step, step.host, step.outcome) for step in event.steps] == [("settle", web["host"], "ok")]
 
 
 def test_a_run_that_lives_is_left_alone(cloud: Cloud, web: dict[str, Any]) -> None:

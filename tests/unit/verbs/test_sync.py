@@ -61,6 +61,12 @@ def test_a_guest_that_was_stopped_from_inside_is_recorded_and_told(cloud: Cloud,
     )  # fmt: skip
     (row,) = refresh(cloud, {web["host"]: facts(web["host"], domain(web, "running")), **rest})["guests"]
     assert row["found"] == "stopped (shutdown) is now active (running)"
+    refresh(cloud, {web["host"]: facts(web["host"], domain(web, "running")), **rest})
+    with Ledger.open(cloud.ledger_url) as ledger:
+        told = [event for event in ledger.events(web["uuid"]) if event.action.verb == "sync"]
+    assert [(step.step, step.host) for event in told for step in event.steps] == [
+        ("stopped", web["host"]), ("active", web["host"]),
+    ]  # fmt: skip
 
 
 def test_facts_from_before_a_change_change_nothing(cloud: Cloud, web: dict[str, Any]) -> None:
