@@ -65,16 +65,33 @@ class RunResult:
 
     def raise_for_failure(self) -> None:
         """Raises the error the conductor reported, else HostFailed if the run failed in any other way."""
+        self._raise_for_conductor()
+        if self.status != "successful":
+            raise HostFailed(
+                f"the playbook run ended as {self.status or 'unknown'}",
+                details=self.failed_lines() or self.last_words,
+                hint="run the same again with --debug to see Ansible's own output",
+            )
+
+    def raise_unless_hosts_failed(self) -> None:
+        """Raises as raise_for_failure(), but not for hosts that failed or did not answer: the others went on."""
+        self._raise_for_conductor()
+        if not self.failed_hosts:
+            self.raise_for_failure()
+
+    @property
+    def failed_hosts(self) -> dict[str, str]:
+        """Returns host -> why, of every host that failed or did not answer."""
+        return {**self.unreachable, **self.failures}
+
+    def failed_lines(self) -> tuple[str, ...]:
+        """Returns one line per host that failed or did not answer."""
+        return tuple(f"{host}: {text}" for host, text in self.failed_hosts.items())
+
+    def _raise_for_conductor(self) -> None:
         for result in self.conducted:
             if "berth_error" in result:
                 raise error_from_dict(result["berth_error"])
-        if self.status != "successful":
-            lines = tuple(f"{host}: {text}" for host, text in {**self.unreachable, **self.failures}.items())
-            raise HostFailed(
-                f"the playbook run ended as {self.status or 'unknown'}",
-                details=lines or self.last_words,
-                hint="run the same again with --debug to see Ansible's own output",
-            )
 
 
 _KINDS = {

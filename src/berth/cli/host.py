@@ -13,7 +13,7 @@ from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger, warn_of_changed_inventory
 from berth.cli.output import Format, FormatOption, print_item, print_rows, write_new
 from berth.cli.progress import progress
-from berth.errors import InvalidInput
+from berth.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from berth.runner import RunResult
@@ -24,15 +24,25 @@ Hosts = Annotated[list[str] | None, typer.Argument(help="Hosts or groups of the 
 Name = Annotated[str, typer.Argument(help="Name of the host.")]
 
 LIST_COLUMNS = ("name", "state", "zone", "domain_type", "guests", "vcpus", "memory_mib", "disk_mib", "facts_age")
+REFRESH_COLUMNS = ("name", "status", "domain_type", "message")
+PREPARE_COLUMNS = ("name", "prepared", "status", "domain_type", "message")
 
 
 @app.command("prepare")
-def prepare(ctx: typer.Context, hosts: Hosts = None) -> None:
+def prepare(ctx: typer.Context, hosts: Hosts = None, fmt: FormatOption = Format.TABLE) -> None:
     """Make Linux machines compute hosts: packages, folders, libvirtd, certificates, networks; then read their facts."""
     context: CliContext = ctx.obj
-    result = _run(context, "host_prepare", "preparing hosts", hosts, {})
-    result.raise_for_failure()
-    _refresh(context, hosts, probe="auto").raise_for_failure()
+    made = _run(context, "host_prepare", "preparing hosts", hosts, {})
+    made.raise_unless_hosts_failed()
+    # Also after a failure: without their facts the hosts that are ready would get no guests.
+    asked = _refresh(context, hosts, probe="auto")
+    ready, rows = made.last.get("prepared", []), asked.last.get("refreshed", [])
+    if rows:
+        print_rows([{**row, "prepared": row["name"] in ready} for row in rows], PREPARE_COLUMNS, fmt)
+    _raise_for_unprepared(made, ready)
+    asked.raise_for_failure()
+    _raise_for_nobody(rows, hosts)
+    raise_if_partial(rows)
 
 
 @app.command("refresh")
@@ -52,9 +62,12 @@ def refresh(
             ledger.accept_host(accept)
     result = _refresh(context, hosts, probe="force" if probe else "auto")
     result.raise_for_failure()
-    print_rows(result.last["refreshed"], ("name", "status", "domain_type", "message"), fmt)
+    _raise_for_nobody(result.last["refreshed"], hosts)
+    print_rows(result.last["refreshed"], REFRESH_COLUMNS, fmt)
     for row in result.last["guests"]:
         typer.echo(f"{row['kind']}: {row['guest'] or 'host'} on {row['host']}: {row['found']}", err=True)
+    if not result.last["refreshed"]:
+        typer.echo("warning: no compute hosts: list yours under `compute` in inventory/hosts.yml", err=True)
     raise_if_partial(result.last["refreshed"])
 
 
@@ -154,6 +167,31 @@ def _run(
     chosen = {"berth_hosts": hosts} if hosts else {}
     with progress(title, quiet=context.debug) as observer:
         return run_playbook(context.cloud, playbook, {**variables, **chosen}, observer=observer, debug=context.debug)
+
+
+def _raise_for_unprepared(made: RunResult, ready: list[str]) -> None:
+    """Raises Partial when hosts failed and others are ready, HostFailed when none is."""
+    from berth.errors import Partial
+
+    failed = made.failed_hosts
+    if failed and not ready:
+        made.raise_for_failure()
+    if failed:
+        raise Partial(
+            f"{len(failed)} of {len({*failed, *ready})} hosts were not prepared",
+            details=made.failed_lines(),
+            hint="the others are ready; mend these and run the same again",
+            data={"failed": failed, "prepared": ready},
+        )
+
+
+def _raise_for_nobody(rows: list[dict[str, Any]], asked: list[str] | None) -> None:
+    """Raises NotFound when hosts were asked for and none is meant: to Ansible a pattern without matches is fine."""
+    if asked and not rows:
+        raise NotFound(
+            f"hosts: {', '.join(asked)} matches no compute host",
+            hint="`berth host list` shows them; a host is a member of the inventory's group `compute`",
+        )
 
 
 def raise_if_partial(refreshed: list[dict[str, Any]]) -> None:

@@ -41,7 +41,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "delete": ("begin", "finish"),
     "power": ("begin", "finish"),
     "start_guests": ("begin", "compare", "finish"),
-    "host_prepare": ("begin",),
+    "host_prepare": ("begin", "finish"),
     "host_refresh": ("finish",),
     "host_doctor": ("finish",),
     "host_mend": ("begin", "finish"),

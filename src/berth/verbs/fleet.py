@@ -4,24 +4,33 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from berth.errors import InvalidInput, Problem
 
 
-def fleet_members(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def fleet_members(
+    names: Sequence[str],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    asked: Sequence[str],
+    resolve: Callable[[str], str | None],
+) -> list[dict[str, Any]]:
     """Returns the hosts in order, each as `name`, `address`, `certificate_name`, and the `names` and `addresses` that
     its certificates carry: all from the inventory, but for the address where only the host itself could tell it.
 
     The address is `berth_migration_address`, else `ansible_host` if that is an address, else what the host said of its
-    default route (only known of hosts in this run). Raises InvalidInput naming every host without one.
+    default route, else, of a host that said nothing, what `resolve` makes of its name. One of the `asked` hosts without
+    any has None: it is down or has no network, and the others must not wait for it. Raises InvalidInput naming every
+    host without one that was not asked.
     """
     members, problems = [], []
     for name in names:
         variables = hostvars[name]
         address = migration_address(variables)
-        if address is None:
+        if address is None and not variables.get("ansible_facts"):
+            address = resolve(str(variables.get("ansible_host") or name))
+        if address is None and name not in asked:
             problems.append(Problem(f"host {name}", "no migration address is known"))
             continue
         members.append(_member(name, address, variables))
@@ -32,10 +41,10 @@ def fleet_members(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]
     return members
 
 
-def _member(name: str, address: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+def _member(name: str, address: str | None, variables: Mapping[str, Any]) -> dict[str, Any]:
     certificate_name = str(variables.get("berth_host_certificate_name") or name)
     extra = [str(each) for each in variables.get("berth_host_certificate_names") or []]
-    said = [certificate_name, name, str(variables.get("ansible_host") or name), address, *extra]
+    said = [certificate_name, name, str(variables.get("ansible_host") or name), *([address] if address else []), *extra]
     addresses = [each for each in said if _is_address(each)]
     return {
         "name": name,

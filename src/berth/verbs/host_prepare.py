@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the catalog asks of every host before it is prepared."""
+"""What the catalog asks of every host before it is prepared, and which hosts are."""
 
 from __future__ import annotations
 
+from berth.errors import InvalidInput
 from berth.spec.load import load_catalog
 from berth.spec.network import Assignment, Network, NetworkKind
 from berth.verbs.call import Call, Outcome
 from berth.verbs.host_refresh import check_inventory
 
+# What playbooks/host_prepare.yml sets on a host that came to the end of the role.
+READY = "berth_host_ready"
 MADE_BY_THE_HOST = (NetworkKind.NAT, NetworkKind.ROUTED)
 
 
@@ -15,12 +18,21 @@ def begin(call: Call) -> Outcome:
     """Returns `cloud` (its directory) and `networks`: those that libvirt makes, as `berth.kvm.network` takes them.
 
     The request's `hosts` are names and patterns; without them all hosts are meant. Raises InvalidInput with every
-    mistake of the inventory or the catalog, NotFound for hosts that the inventory lacks.
+    mistake of the inventory or the catalog, or when it lists no host; NotFound for hosts that the inventory lacks.
     """
     check_inventory(call.inventory, call.request.get("hosts") or ())
+    if not call.inventory["compute"]:
+        raise InvalidInput(
+            "the inventory lists no compute hosts", hint="list your hosts under `compute` in inventory/hosts.yml"
+        )
     catalog = load_catalog(call.cloud.catalog_path)
     made = [each for each in catalog.networks.values() if each.kind in MADE_BY_THE_HOST]
     return {"changed": False, "cloud": str(call.cloud.path), "networks": [_definition(each) for each in made]}
+
+
+def finish(call: Call) -> Outcome:
+    """Returns `prepared`: the names of the hosts that are."""
+    return {"changed": False, "prepared": [name for name, said in call.results.items() if said.get(READY)]}
 
 
 def _definition(network: Network) -> dict[str, object]:

@@ -6,7 +6,7 @@ import pytest
 from berth.cloud import Cloud, Settings
 from berth.errors import InvalidInput, NotFound
 from berth.verbs.call import Call
-from berth.verbs.host_prepare import begin
+from berth.verbs.host_prepare import READY, begin, finish
 
 NETWORKS = """
 networks:
@@ -78,3 +78,15 @@ def test_a_host_that_is_not_there_is_named(call):
     assert begin(replace(call, request={"hosts": ["h2", "compute"]}))["cloud"] == str(call.cloud.path)
     with pytest.raises(NotFound, match="no compute host 'h33'"):
         begin(replace(call, request={"hosts": ["h2", "h33"]}))
+
+
+def test_a_cloud_without_hosts_is_refused_with_where_to_list_them(call):
+    empty = replace(call, inventory={**call.inventory, "compute": []})
+    with pytest.raises(InvalidInput, match="no compute hosts") as caught:
+        begin(empty)
+    assert "inventory/hosts.yml" in caught.value.hint
+
+
+def test_the_hosts_that_came_to_the_end_of_the_role(call):
+    results = {"h1": {READY: True}, "h2": {}}
+    assert finish(replace(call, results=results)) == {"changed": False, "prepared": ["h1"]}
