@@ -34,6 +34,9 @@ _LOST = (
     "connection closed due to keepalive timeout",
 )
 _NO_SOCKET = "failed to connect socket to"
+# libvirt's virterror.h: VIR_ERR_AUTH_FAILED, VIR_ERR_AUTH_UNAVAILABLE, VIR_ERR_AUTH_CANCELLED. polkit's refusals.
+_AUTH_CODES = (45, 79, 80)
+_BECOME = "set ansible_become: true for this host in the inventory, or let Ansible log in as root"
 
 
 def load(module: Any, **answer: Any) -> Any:
@@ -61,9 +64,9 @@ def connect(module: Any, uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
     try:
         return open_connection(uri, timeout_s)
     except libvirt.libvirtError as error:
+        check = "" if is_denied(error) else "; check that its daemon runs on this host"
         return module.fail_json(
-            msg=f"cannot connect to libvirt at {uri}: {describe(error)}; check that its daemon runs on this host "
-            "and that this user may use its socket",
+            msg=f"cannot connect to libvirt at {uri}: {describe(error)}{check}",
             libvirt_error_code=error.get_error_code(),
         )
 
@@ -89,9 +92,16 @@ def is_lost(error: Any) -> bool:
     return any(part in text for part in _LOST)
 
 
+def is_denied(error: Any) -> bool:
+    """Returns whether a libvirtError says that the daemon is there and this user may not use it."""
+    text = str(error).lower()
+    return error.get_error_code() in _AUTH_CODES or (_NO_SOCKET in text and "permission denied" in text)
+
+
 def describe(error: Any) -> str:
-    """Returns libvirt's message with its code, which is what one searches for."""
-    return f"{str(error).rstrip('.')} (libvirt error {error.get_error_code()})"
+    """Returns libvirt's message with its code, which is what one searches for, and what to do for a mere user."""
+    text = f"{str(error).rstrip('.')} (libvirt error {error.get_error_code()})"
+    return f"{text}: {_BECOME}" if is_denied(error) else text
 
 
 class Link:

@@ -23,6 +23,8 @@ TRANSPORT_PORTS = {"tls": 16514, "tcp": 16509}
 # Daemons that serve one user or one program: nobody migrates to them.
 LONELY_FLAVORS = ("session", "private")
 PREPARE = "run `berth host prepare {host}`"
+# What a module says, too, when it runs as a user whom libvirt turns away (plugins/module_utils/libvirt_conn.py).
+BECOME = "ansible_become: true"
 
 
 class Status(StrEnum):
@@ -92,7 +94,10 @@ def _silent(host: HostRow, status: str, message: str) -> Finding:
     if status == "unreachable":
         fix = f"is it on? try `ansible {host.name} -m ansible.builtin.ping` in the cloud's folder"
         return Finding(host.name, "ssh", Status.FAIL, message, "a login by Ansible", fix)
-    return Finding(host.name, "libvirt", Status.FAIL, message, "an answer of libvirt", PREPARE.format(host=host.name))
+    fix = PREPARE.format(host=host.name)
+    if BECOME in message:
+        fix = f"set `{BECOME}` for it in inventory/hosts.yml: Ansible's user there is not root"
+    return Finding(host.name, "libvirt", Status.FAIL, message, "an answer of libvirt", fix)
 
 
 def _ssh(host: HostRow, _facts: Mapping[str, Any], _terms: Terms) -> Verdict:
@@ -153,7 +158,8 @@ def _images(_host: HostRow, facts: Mapping[str, Any], _terms: Terms) -> Verdict:
 def _folder(path: str, folder: Mapping[str, Any], total_mib: int | None) -> Verdict:
     free_mib = folder["disk_free_mib"]
     if not folder["writable"] or free_mib is None:
-        return Status.FAIL, f"{path} is not there or cannot be written", "a folder that can be written", PREPARE
+        fix = f"{PREPARE}; if it was, and Ansible's user there is not root, set `{BECOME}` for it"
+        return Status.FAIL, f"{path} is not there or cannot be written", "a folder that can be written", fix
     found = f"{free_mib} MiB free in {path}"
     fix = "delete guests or images that nobody needs, or give the folder more space"
     if free_mib < MIN_FREE_MIB:

@@ -129,6 +129,17 @@ def test_a_silent_host_has_one_finding(status: str, check: str) -> None:
     assert (found.check, found.status, found.found) == (check, Status.FAIL, "No route to host") and "h1" in found.fix
 
 
+def test_a_host_reached_as_an_ordinary_user_is_not_prepared_once_more() -> None:
+    said = "Permission denied (libvirt error 38): set ansible_become: true for this host in the inventory"
+    (found,) = findings(host(), replace(TERMS, silent={"h1": ("failed", said)}))
+    assert "ansible_become: true" in found.fix and "host prepare" not in found.fix
+
+
+def test_a_folder_that_cannot_be_written_may_be_a_matter_of_the_user() -> None:
+    fix = by_check(findings(host(storage__writable=False), TERMS))["instances"].fix
+    assert "`berth host prepare h1`" in fix and "ansible_become: true" in fix
+
+
 def test_a_host_without_facts_has_one_finding() -> None:
     (found,) = findings(host(facts=None), TERMS)
     assert found.status is Status.FAIL and found.fix == "run `berth host refresh h1`"

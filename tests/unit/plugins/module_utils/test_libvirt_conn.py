@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -33,6 +35,50 @@ def test_a_missing_daemon_is_waited_for_and_told(monkeypatch):
     assert 0.4 < time.monotonic() - begin < 5
     assert "(libvirt error 38)" in libvirt_conn.describe(caught.value)
     assert "/nonexistent/socket" in libvirt_conn.describe(caught.value)
+
+
+class Refusal(Exception):
+    """Stands for a libvirtError of a daemon that this user may not use."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+    def get_error_code(self):
+        return self.code
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "advised"),
+    [
+        (38, "Failed to connect socket to '/run/libvirt/libvirt-sock': Permission denied", True),
+        (79, "authentication unavailable: no polkit agent available to authenticate action", True),
+        (45, "authentication failed: access denied by policy", True),
+        (38, "Failed to connect socket to '/run/libvirt/libvirt-sock': No such file or directory", False),
+        (38, "Cannot access storage file '/x': Permission denied", False),
+    ],
+)
+def test_a_user_who_may_not_use_libvirt_is_told_to_become_root(code, text, advised):
+    assert ("ansible_become: true" in libvirt_conn.describe(Refusal(code, text))) is advised
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+def test_a_closed_socket_is_told_as_such():
+    folder = Path(tempfile.mkdtemp(prefix="berth-", dir="/tmp"))
+    code = f"""
+import os, libvirt
+from ansible_collections.berth.kvm.plugins.module_utils import libvirt_conn
+os.setgid(65534), os.setuid(65534)
+try:
+    libvirt.open('qemu+unix:///system?socket={folder}/socket')
+except libvirt.libvirtError as error:
+    print(libvirt_conn.describe(error))
+"""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    finally:
+        folder.rmdir()
+    assert "Permission denied" in done.stdout and "ansible_become: true" in done.stdout
 
 
 def test_an_error_that_no_waiting_cures_comes_at_once():
