@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,16 @@ COLLECTION = "berth.kvm"
 CONDUCTOR = f"{COLLECTION}.conduct"
 # Ansible puts this task before every role that says what it takes; only its failure is worth a word.
 VALIDATION = "ansible.builtin.validate_argument_spec"
+# How a role speaks to people.
+DEBUG = "ansible.builtin.debug"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One thing that happened: `kind` is play, task, ok, changed, failed, unreachable or skipped."""
+    """One thing that happened: `kind` is play, task, ok, changed, failed, unreachable or skipped.
+
+    Or one thing that a task says to people: `kind` is said or warning, `message` the text.
+    """
 
     kind: str
     name: str = ""
@@ -130,14 +135,40 @@ class _Collector:
             self.result.failures[host] = message
         elif kind == "unreachable":
             self.result.unreachable[host] = message
-        if self.observer and not (kind == "ok" and action == VALIDATION):
-            self.observer(Progress(kind, str(data.get("task") or data.get("name") or ""), host, message))
+        self._tell(action, Progress(kind, str(data.get("task") or data.get("name") or ""), host, message), outcome)
         return False  # nothing is kept on disk
+
+    def _tell(self, action: str, happened: Progress, outcome: Mapping[str, Any]) -> None:
+        if self.observer is None:
+            return
+        if happened.kind != "ok" or action not in (VALIDATION, DEBUG):
+            self.observer(happened)
+        said = _messages(outcome) if happened.kind == "ok" and action == DEBUG else ()
+        for kind, texts in (("said", said), ("warning", _warnings(outcome))):
+            for text in texts:
+                self.observer(replace(happened, kind=kind, message=text))
 
 
 def _message(outcome: Mapping[str, Any]) -> str:
     text = outcome.get("msg", "")
     return text if isinstance(text, str) else json.dumps(text)
+
+
+def _messages(outcome: Mapping[str, Any]) -> list[str]:
+    """Returns what a debug task said: once, or once per item of its loop."""
+    return [text for text in map(_message, _items(outcome) or [outcome]) if text]
+
+
+def _warnings(outcome: Mapping[str, Any]) -> list[str]:
+    """Returns each warning of a task and of the items of its loop once."""
+    found = [each.get("warnings") for each in (outcome, *_items(outcome))]
+    return list(dict.fromkeys(str(text) for texts in found if isinstance(texts, list) for text in texts))
+
+
+def _items(outcome: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the results of a loop's items; some modules call something of their own `results`."""
+    results = outcome.get("results")
+    return [each for each in results if isinstance(each, Mapping)] if isinstance(results, list) else []
 
 
 def own_collections_path() -> Path:
