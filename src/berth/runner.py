@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -26,6 +27,9 @@ CONDUCTOR = f"{COLLECTION}.conduct"
 VALIDATION = "ansible.builtin.validate_argument_spec"
 # How a role speaks to people.
 DEBUG = "ansible.builtin.debug"
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# Where Ansible says which line of a file is wrong.
+_ORIGIN = re.compile(r"Origin: .+:\d+:\d+$")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class RunResult:
     """What a playbook run left behind.
 
     `conducted` has the result of each conductor task in order; `failures` and `unreachable` map a host to its last
-    message. `last_words` is the end of Ansible's own output when it failed.
+    message. `last_words` is what Ansible itself printed of a failure.
     """
 
     status: str = ""
@@ -205,7 +209,7 @@ def run_playbook(
             playbook=f"{COLLECTION}.{playbook}",
             inventory=str(cloud.inventory_path),
             extravars={**(extra_vars or {}), "berth_cloud": str(cloud.path)},
-            envvars=_environment(cloud),
+            envvars=_environment(cloud, debug=debug),
             limit=limit,
             event_handler=collector,
             cancel_callback=interruption.is_overdue,
@@ -221,12 +225,25 @@ def run_playbook(
 
 
 def _last_words(runner: Any) -> tuple[str, ...]:
-    """Returns the last lines that Ansible printed: a playbook that cannot start leaves no events."""
     try:
-        lines = [line.strip() for line in runner.stdout.read().splitlines()]
+        with runner.stdout as stream:
+            return last_words(stream.read())
     except (OSError, ansible_runner.AnsibleRunnerException):
         return ()
-    return tuple(line for line in lines if line)[-8:]
+
+
+def last_words(printed: str) -> tuple[str, ...]:
+    """Returns what matters of Ansible's own output: a playbook that cannot start leaves no events.
+
+    That is the first error, and the first line of a file that is blamed, which may stand under a warning: of an
+    inventory that no plug-in can read, each plug-in's failure is only one. Without any it is the end of the output.
+    """
+    lines = [text for line in printed.splitlines() if (text := _ESCAPES.sub("", line).strip())]
+    heads = [at for at, line in enumerate(lines) if line.startswith("[")]
+    error = next((at for at in heads if lines[at].startswith("[ERROR]")), None)
+    blamed = next((at for at, line in enumerate(lines) if _ORIGIN.match(line)), None)
+    kept = {error, blamed, max((at for at in heads if at < blamed), default=None) if blamed is not None else None}
+    return tuple(lines[at] for at in sorted(at for at in kept if at is not None)) or tuple(lines[-8:])
 
 
 def _path_with_own_scripts() -> str:
@@ -234,7 +251,7 @@ def _path_with_own_scripts() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def _environment(cloud: Cloud) -> dict[str, str]:
+def _environment(cloud: Cloud, *, debug: bool = False) -> dict[str, str]:
     configured = os.environ.get("ANSIBLE_COLLECTIONS_PATH")
     paths = [str(own_collections_path()), *([configured] if configured else [])]
     env = {
@@ -247,6 +264,8 @@ def _environment(cloud: Cloud) -> dict[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "0",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
     }
+    if not debug:
+        env["ANSIBLE_NOCOLOR"] = "1"
     config = cloud.path / "ansible.cfg"
     if config.is_file():
         env["ANSIBLE_CONFIG"] = str(config)

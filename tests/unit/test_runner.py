@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from berth.runner import CONDUCTOR, DEBUG, VALIDATION, Progress, _Collector
+from berth.cloud import Cloud, Settings
+from berth.errors import HostFailed
+from berth.runner import (
+    CONDUCTOR,
+    DEBUG,
+    VALIDATION,
+    Progress,
+    _Collector,
+    _environment,
+    last_words,
+    run_playbook,
+)
 
 
 def event(kind: str, action: str, outcome: dict[str, Any] | None = None, host: str = "h1") -> dict[str, Any]:
@@ -79,3 +91,70 @@ def test_a_failed_task_has_its_warnings_told_too() -> None:
     heard: list[Progress] = []
     _Collector(heard.append)(event("failed", "berth.kvm.pool", {"msg": "no", "warnings": ["old"]}))
     assert [(one.kind, one.message) for one in heard] == [("failed", "no"), ("warning", "old")]
+
+
+BROKEN_YAML = """\
+\x1b[1;35m[WARNING]: Failed to parse inventory with 'yaml' plugin: YAML parsing failed: no expected key.\x1b[0m
+\x1b[1;35m\x1b[0m
+\x1b[1;35m<<< caused by >>>\x1b[0m
+\x1b[1;35mOrigin: /c/inventory/hosts.yml:5:6\x1b[0m
+
+\x1b[1;35m3     h1:\x1b[0m
+\x1b[1;35m[WARNING]: Failed to parse inventory with 'ini' plugin: Invalid host pattern 'compute:' supplied.\x1b[0m
+\x1b[1;35mOrigin: /c/inventory/hosts.yml\x1b[0m
+\x1b[0;31m[ERROR]: Completely failed to parse inventory source /c/inventory\x1b[0m
+"""
+BROKEN_VARIABLES = """\
+[WARNING]: something else
+Origin: /c/ansible.cfg
+[ERROR]: YAML parsing failed: This may be an issue with missing quotes.
+Origin: /c/inventory/group_vars/compute.yml:3:1
+
+1 ---
+""" + "a later line\n" * 20  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        pytest.param(
+            BROKEN_YAML,
+            (
+                "[WARNING]: Failed to parse inventory with 'yaml' plugin: YAML parsing failed: no expected key.",
+                "Origin: /c/inventory/hosts.yml:5:6",
+                "[ERROR]: Completely failed to parse inventory source /c/inventory",
+            ),
+            id="the line that is wrong, though Ansible only warns of it",
+        ),
+        pytest.param(
+            BROKEN_VARIABLES,
+            (
+                "[ERROR]: YAML parsing failed: This may be an issue with missing quotes.",
+                "Origin: /c/inventory/group_vars/compute.yml:3:1",
+            ),
+            id="the first error with its line",
+        ),
+        pytest.param("\x1b[31m[ERROR]: no\x1b[0m\nsuch playbook\n", ("[ERROR]: no",), id="an error of no file"),
+        pytest.param(
+            "".join(f"line {n}\n \n" for n in range(12)), tuple(f"line {n}" for n in range(4, 12)), id="others"
+        ),
+        pytest.param("", (), id="nothing"),
+    ],
+)
+def test_of_a_run_that_did_not_start_the_cause_is_kept(printed: str, words: tuple[str, ...]) -> None:
+    assert last_words(printed) == words
+
+
+@pytest.mark.parametrize(("debug", "plain"), [(False, "1"), (True, None)])
+def test_colours_are_for_people_who_read_ansible_themselves(tmp_path: Path, debug: bool, plain: str | None) -> None:
+    assert _environment(Cloud(tmp_path, Settings()), debug=debug).get("ANSIBLE_NOCOLOR") == plain
+
+
+def test_a_broken_inventory_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "inventory").mkdir()
+    (tmp_path / "inventory/hosts.yml").write_text("compute:\n  hosts:\n    h1:\n      ansible_port: 1\n     bad: [\n")
+    result = run_playbook(Cloud(tmp_path, Settings()), "host_refresh")
+    with pytest.raises(HostFailed) as caught:
+        result.raise_for_failure()
+    said = "\n".join(caught.value.details)
+    assert "hosts.yml:5:6" in said and "[ERROR]: Completely failed to parse" in said and "\x1b" not in said
