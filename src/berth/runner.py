@@ -27,6 +27,8 @@ CONDUCTOR = f"{COLLECTION}.conduct"
 VALIDATION = "ansible.builtin.validate_argument_spec"
 # How a role speaks to people.
 DEBUG = "ansible.builtin.debug"
+# All that ansible.builtin.command says of a failure; the reason is on the command's stderr.
+_COMMAND_FAILED = "non-zero return code"
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Where Ansible says which line of a file is wrong.
 _ORIGIN = re.compile(r"Origin: .+:\d+:\d+$")
@@ -155,6 +157,9 @@ class _Collector:
 
 def _message(outcome: Mapping[str, Any]) -> str:
     text = outcome.get("msg", "")
+    said = str(outcome.get("stderr") or "").strip().splitlines()
+    if text == _COMMAND_FAILED and said:
+        return f"{text}: {said[-1]}"
     return text if isinstance(text, str) else json.dumps(text)
 
 
@@ -193,10 +198,11 @@ def run_playbook(
     *,
     observer: Observer | None = None,
     debug: bool = False,
-    limit: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Runs berth.kvm.<playbook> on the cloud's inventory and returns what it left. Raises nothing for a failed host.
 
+    `environment` is added to Ansible's.
     The run's private folder (0700) holds the variables while it lasts and is removed afterwards. Raises Interrupted
     when a signal ended it.
     """
@@ -209,8 +215,7 @@ def run_playbook(
             playbook=f"{COLLECTION}.{playbook}",
             inventory=str(cloud.inventory_path),
             extravars={**(extra_vars or {}), "berth_cloud": str(cloud.path)},
-            envvars=_environment(cloud, debug=debug),
-            limit=limit,
+            envvars={**_environment(cloud, debug=debug), **(environment or {})},
             event_handler=collector,
             cancel_callback=interruption.is_overdue,
             settings={"pexpect_timeout": 1},
