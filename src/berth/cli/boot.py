@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from berth.cli.progress import progress
 from berth.errors import InvalidInput, Partial
 
 if TYPE_CHECKING:
+    from berth.login import Login
     from berth.runner import RunResult
 
 COLUMNS = ("name", "state", "host", "addresses", "uuid")
@@ -105,12 +108,17 @@ def _guests(result: RunResult, fmt: Format) -> list[dict[str, Any]]:
 def _wait(context: CliContext, guests: list[dict[str, Any]], timeout_s: int, identity: Path | None) -> None:
     from berth.cli.ssh import wait_for_guests
 
+    turn = threading.Lock()  # logins come from many threads, and print() writes the text and its end apart
+
+    def tell(login: Login) -> None:
+        if not login.error:
+            with turn:
+                print(f"{login.name}: logged in after {login.waited_s:.1f} s", file=sys.stderr, flush=True)
+
     names = ", ".join(guest["name"] for guest in guests)
     with progress(f"waiting for a login to {names}"):
         uuids = [guest["uuid"] for guest in guests]
-        logins = wait_for_guests(context.cloud, uuids, timeout_s=timeout_s, identity=identity)
-    for login in logins:
-        typer.echo(f"{login.name}: logged in after {login.waited_s:.1f} s", err=True)
+        wait_for_guests(context.cloud, uuids, timeout_s=timeout_s, identity=identity, on_login=tell)
 
 
 def _read_text(path: Path) -> str:
