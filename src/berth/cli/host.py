@@ -117,11 +117,9 @@ def export(
 
 
 @app.command("enable")
-def enable(ctx: typer.Context, name: Name) -> None:
+def enable(ctx: typer.Context, name: Name, fmt: FormatOption = Format.TABLE) -> None:
     """Let new guests be placed on a host again."""
-    with open_ledger(ctx.obj.cloud) as ledger:
-        ledger.set_host_enabled(name, True)
-    typer.echo(f"host {name}: enabled")
+    _set_enabled(ctx.obj, name, True, "", fmt)
 
 
 @app.command("disable")
@@ -129,11 +127,22 @@ def disable(
     ctx: typer.Context,
     name: Name,
     reason: Annotated[str, typer.Option("--reason", help="Why, for everyone who looks.")] = "",
+    fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Keep new guests away from a host. Its guests stay."""
-    with open_ledger(ctx.obj.cloud) as ledger:
-        ledger.set_host_enabled(name, False, reason)
-    typer.echo(f"host {name}: disabled")
+    _set_enabled(ctx.obj, name, False, reason, fmt)
+
+
+def _set_enabled(context: CliContext, name: str, enabled: bool, reason: str, fmt: Format) -> None:
+    from berth.verbs.host_view import host_details
+
+    with open_ledger(context.cloud) as ledger:
+        ledger.set_host_enabled(name, enabled, reason)
+        found = host_details(ledger, name)
+    if fmt is Format.TABLE:
+        typer.echo(f"host {name}: {'enabled' if enabled else 'disabled'}")
+    else:
+        print_item({key: found[key] for key in ("name", "state", "enabled", "disabled_reason")}, fmt)
 
 
 @app.command("start-guests")

@@ -47,7 +47,9 @@ def repair(ctx: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
 
 @app.command("export")
 def export(
-    ctx: typer.Context, file: Annotated[Path, typer.Argument(help="JSON file to write; it must not exist.")]
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON file to write; it must not exist.")],
+    fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Write the whole ledger to a JSON file, readable by you alone: it may hold user data of guests."""
     context: CliContext = ctx.obj
@@ -59,7 +61,10 @@ def export(
         raise InvalidInput(f"{file}: cannot be made: {error.strerror}", hint="name a new file") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         json.dump(data, stream, indent=1)
-    typer.echo(f"{file}: written")
+    if fmt is Format.TABLE:
+        typer.echo(f"{file}: written")
+    else:
+        print_item({"file": str(file)}, fmt)
 
 
 @app.command("import")
