@@ -11,6 +11,7 @@ from berth.placement.fleet import Fleet
 from berth.placement.hints import hint_problems
 from berth.placement.model import LARGEST, GuestRequest, Policy, ServerGroup
 from berth.placement.naming import did_you_mean
+from berth.spec.extra_specs import allowed_instead
 from berth.units import MIB_PER_GIB
 
 _LARGEST_GIB = LARGEST // MIB_PER_GIB
@@ -32,7 +33,7 @@ def check_requests(fleet: Fleet, requests: Sequence[GuestRequest], filters: Sequ
         if request.force_host or request.destination or request.ignore_hosts:
             problems.extend(_name_problems(fleet, request))
         if request.extra_specs:
-            problems.extend(_class_problems(request))
+            problems.extend(Problem(_where(request), text) for text in spec_mistakes(request))
         if request.hints:
             problems.extend(Problem(_where(request), text) for text in hint_problems(request.hints))
         if request.extra_specs or request.hints or request.image_properties:
@@ -71,11 +72,16 @@ def _name_problems(fleet: Fleet, request: GuestRequest) -> Iterator[Problem]:
         yield Problem(_where(request), f"destination {asked} is not in the fleet; {did_you_mean(asked, fleet.names)}")
 
 
-def _class_problems(request: GuestRequest) -> Iterator[Problem]:
+def spec_mistakes(request: GuestRequest) -> Iterator[str]:
+    """Yields what is wrong with extra specs whatever the profile: keys that nothing reads, amounts that are none."""
+    for key in request.extra_specs:
+        instead = allowed_instead(key)
+        if instead is not None:
+            yield f"extra specs: found the key {key!r}, allowed: {instead}"
     for key in _CLASSES:
         text = request.extra_specs.get(key)
         if text is not None and not str(text).isdecimal():
-            yield Problem(_where(request), f"extra spec {key}: found {text!r}, allowed: a whole number, 0 or more")
+            yield f"extra spec {key}: found {text!r}, allowed: a whole number, 0 or more"
 
 
 def _filter_problems(request: GuestRequest, filters: Sequence[Filter]) -> list[Problem]:

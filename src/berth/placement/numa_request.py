@@ -16,6 +16,8 @@ from berth.placement.devices import parse_cpus
 POLICIES = ("shared", "dedicated", "mixed")
 THREAD_POLICIES = ("prefer", "isolate", "require")
 PAGE_WORDS = ("small", "large", "any")
+_YES = ("yes", "y", "true", "t", "on", "1")
+_NO = ("no", "n", "false", "f", "off", "0")
 _MOST_CELLS = 128
 _KIB = {"k": 1, "ki": 1, "m": 1024, "mi": 1024, "g": 1024 * 1024, "gi": 1024 * 1024}
 
@@ -86,6 +88,7 @@ def numa_request(vcpus: int, memory_mib: int, specs: Specs, properties: Specs) -
     nodes = _nodes(asked)
     page_size = _page_size(asked)
     isolate = _emulator(asked)
+    _check_numbered(asked, nodes or (1 if page_size or dedicated else 0))
     if policy in (None, "shared") and (thread_policy or isolate):
         raise ValueError("hw:cpu_thread_policy and hw:emulator_threads_policy=isolate need hw:cpu_policy=dedicated")
     if not nodes and not page_size and policy not in ("dedicated", "mixed"):
@@ -155,8 +158,13 @@ def _dedicated(asked: _Asked, policy: str | None) -> frozenset[int]:
 
 
 def _realtime(asked: _Asked, policy: str | None) -> frozenset[int]:
-    if str(asked.specs.get("hw:cpu_realtime", "")).lower() not in ("1", "t", "true", "on", "y", "yes"):
+    word = asked.specs.get("hw:cpu_realtime")
+    if word is None and "hw:cpu_realtime_mask" in asked.specs:
+        raise ValueError("hw:cpu_realtime_mask needs hw:cpu_realtime")
+    if word is None or str(word).lower() in _NO:
         return frozenset()
+    if str(word).lower() not in _YES:
+        raise ValueError(f"hw:cpu_realtime: found {word!r}, allowed: yes, no")
     if policy in (None, "shared"):
         raise ValueError("hw:cpu_realtime needs hw:cpu_policy dedicated or mixed")
     flavor, image = asked.both("cpu_realtime_mask")
@@ -236,6 +244,18 @@ def _cells(asked: _Asked, nodes: int, dedicated: frozenset[int]) -> tuple[GuestC
     if not all(cpus) or not all(memory):
         raise ValueError("hw:numa_cpus.N and hw:numa_mem.N: each NUMA node needs CPUs and memory")
     return tuple(GuestCell(node, memory[node], cpus[node] - dedicated, cpus[node] & dedicated) for node in range(nodes))
+
+
+def _check_numbered(asked: _Asked, nodes: int) -> None:
+    """Raises ValueError for a list of a NUMA node that the guest does not have; nothing would read it."""
+    for key in asked.specs:
+        name, dot, number = key.partition(".")
+        if not dot or name not in ("hw:numa_cpus", "hw:numa_mem"):
+            continue
+        if not nodes:
+            raise ValueError("hw:numa_cpus.N and hw:numa_mem.N need hw:numa_nodes")
+        if not number.isdecimal() or int(number) >= nodes:
+            raise ValueError(f"{key}: there is no NUMA node {number}, hw:numa_nodes is {nodes}")
 
 
 def _lists(asked: _Asked) -> tuple[list[frozenset[int]] | None, list[int] | None]:

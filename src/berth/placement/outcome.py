@@ -43,6 +43,21 @@ def asked_for(request: GuestRequest, options: Options) -> Asked:
     )
 
 
+def mistakes_in(request: GuestRequest, options: Options) -> tuple[str, ...]:
+    """Returns what is wrong with what the request asks for: of its cells, and of its devices."""
+    specs, properties = request.extra_specs, request.image_properties
+    found = []
+    for read in (
+        lambda: numa_request(request.vcpus, request.memory_mib, specs, properties),
+        lambda: pci_requests(specs, properties, options.pci_aliases),
+    ):
+        try:
+            read()
+        except ValueError as error:
+            found.append(str(error))
+    return tuple(found)
+
+
 def fit_on(view: View, row: int, asked: Asked) -> Pins | tuple[Reason, ...]:
     """Returns where it goes on the host as the view has it, or why it does not fit."""
     host = view.fleet.hosts[row]

@@ -46,13 +46,16 @@ class PciRequest:
 def pci_requests(
     specs: Mapping[str, Any], properties: Mapping[str, Any], aliases: Mapping[str, PciAlias]
 ) -> tuple[PciRequest, ...]:
-    """Returns the devices asked for, in order. Raises ValueError for an unknown alias or a count that is none."""
+    """Returns the devices asked for, in order.
+
+    Raises ValueError for a policy or an alias that is unknown, or a count that is none.
+    """
     text = specs.get(ALIAS_SPEC)
-    if not text:
-        return ()
     policy = specs.get("hw:pci_numa_affinity_policy") or properties.get("hw_pci_numa_affinity_policy")
     if policy and policy not in NUMA_POLICIES:
         raise ValueError(f"hw:pci_numa_affinity_policy: found {policy!r}, allowed: {', '.join(NUMA_POLICIES)}")
+    if text is None:
+        return ()
     found = []
     for part in str(text).split(","):
         name, _, count = part.strip().partition(":")

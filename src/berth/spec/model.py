@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from berth.spec import names
+from berth.spec.extra_specs import allowed_instead
 
 # Validators raise ValueError with the text of what is allowed; berth.spec.explain adds what was found and where.
 
@@ -64,10 +65,18 @@ def _spec_key(text: str) -> str:
     return text
 
 
+def _read_spec(key: str) -> str:
+    instead = allowed_instead(key)
+    if instead is not None:
+        raise ValueError(instead)
+    return key
+
+
 Name = Annotated[str, AfterValidator(_checked_name)]
 Line = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
 Properties = dict[Annotated[str, AfterValidator(_property_name)], Line]
 Pairs = dict[Annotated[str, AfterValidator(_spec_key)], Line]
+ExtraSpecs = dict[Annotated[str, AfterValidator(_spec_key), AfterValidator(_read_spec)], Line]
 NAME_FIELD: Any = Field(description=names.NAME_RULE)
 
 
@@ -101,7 +110,7 @@ class Flavor(Entry):
     disk_gib: int = Field(ge=0, le=MAX_DISK_GIB, description="a whole number of GiB; 0 is the image's own size")
     machine: Machine = Field(default=Machine.Q35, strict=False)
     firmware: Firmware = Field(default=Firmware.BIOS, strict=False)
-    extra_specs: Pairs = Field(default={}, description="what placement matches against hosts")
+    extra_specs: ExtraSpecs = Field(default={}, description="what placement matches against hosts")
     properties: Properties = Field(default={}, description="hw_* of the guest; they win over the image's")
     on_host_boot: OnHostBoot = Field(default=OnHostBoot.LEAVE, strict=False)
 

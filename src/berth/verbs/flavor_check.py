@@ -9,6 +9,7 @@ from dataclasses import replace
 from berth.cloud import Cloud
 from berth.errors import InvalidInput, Problem
 from berth.placement import GuestRequest, Profile
+from berth.placement.checks import spec_mistakes
 from berth.spec.yamltext import Document, parse
 
 FLAVORS_FILE = "flavors.yml"
@@ -29,8 +30,9 @@ def check_extra_specs(cloud: Cloud, requests: Iterable[GuestRequest], profile: P
 def extra_spec_problems(cloud: Cloud, requests: Iterable[GuestRequest], profile: Profile) -> list[Problem]:
     """Returns the mistakes in the extra specs of the requests' flavors, each flavor's once."""
     flavors = {request.flavor: replace(request, image_properties={}) for request in requests if request.extra_specs}
+    rules = profile.pipeline.filters
     texts = {
-        name: dict.fromkeys(text for rule in profile.pipeline.filters for text in rule.problems(request))
+        name: dict.fromkeys((*spec_mistakes(request), *(text for rule in rules for text in rule.problems(request))))
         for name, request in flavors.items()
     }
     if not any(texts.values()):

@@ -118,6 +118,20 @@ MISTAKES = {
     "hint": ({"hints": {"diferent_host": "u"}}, "unknown hint 'diferent_host'"),
     "version": ({"image_properties": {"img_hv_type": "kvm", "img_hv_requested_version": "6"}}, "no comparison"),
     "alias": ({"extra_specs": {"pci_passthrough:alias": "gpu:1"}}, "unknown alias 'gpu'"),
+    "key": ({"extra_specs": {"hw:cpu_polcy": "dedicated"}}, "'hw:cpu_polcy'"),
+    "class": ({"extra_specs": {"resources:VCPUS": "2"}}, "did you mean resources:VCPU?"),
+    "only Nova's": ({"extra_specs": {"hw:watchdog_action": "reset"}}, "Berth does not implement it"),
+    "nearness": ({"extra_specs": {"hw:pci_numa_affinity_policy": "neer"}}, "found 'neer', allowed: legacy, required"),
+    "realtime": ({"extra_specs": {"hw:cpu_realtime": "yess"}}, "hw:cpu_realtime: found 'yess', allowed: yes, no"),
+    "mask of nothing": ({"extra_specs": {"hw:cpu_realtime_mask": "^0"}}, "hw:cpu_realtime_mask needs hw:cpu_realtime"),
+    "cells of nothing": ({"extra_specs": {"hw:numa_cpus.0": "0", "hw:numa_mem.0": "512"}}, "need hw:numa_nodes"),
+    "no such cell": (
+        {
+            "vcpus": 2,
+            "extra_specs": {"hw:numa_nodes": "2", "hw:numa_cpus.1": "0", "hw:numa_cpus.2": "1", "hw:numa_mem.0": "1"},
+        },
+        "hw:numa_cpus.2: there is no NUMA node 2, hw:numa_nodes is 2",
+    ),
     "policy": ({"extra_specs": {"hw:cpu_policy": "pinned"}}, "allowed: shared, dedicated, mixed"),
     "page size": ({"extra_specs": {"hw:mem_page_size": "huge"}}, "mem_page_size: found 'huge'"),
     "cells": ({"vcpus": 3, "extra_specs": {"hw:numa_nodes": "2"}}, "do not divide by 2"),
@@ -147,6 +161,14 @@ MISTAKES = {
         "more than the flavor",
     ),
 }
+
+
+def test_mistakes_of_cells_and_devices_are_told_together():
+    raw = {"extra_specs": {"hw:cpu_policy": "pinned", "pci_passthrough:alias": "gpu:1"}}
+    with pytest.raises(InvalidInput) as caught:
+        place(build_fleet([host_of({})]), [request_of(raw)], Profile(), now_s=0)
+    told = str(caught.value) + " ".join(caught.value.details)
+    assert "found 'pinned'" in told and "unknown alias 'gpu'" in told
 
 
 @pytest.mark.parametrize(("raw", "text"), MISTAKES.values(), ids=MISTAKES)

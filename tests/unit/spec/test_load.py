@@ -128,6 +128,16 @@ BAD: dict[str, tuple[str, str | bytes, list[str]]] = {
             "flavors.yml:4: flavors[0].extra_specs: found 5, allowed: a map of keys",
         ],
     ),
+    "extra specs that nothing reads": (
+        "flavors",
+        f"flavors:\n- <<: &f {FLAVOR}\n  extra_specs:\n    hw:cpu_polcy: dedicated\n    resources:VGPU: '1'\n",
+        [
+            "flavors.yml:4: flavors[0].extra_specs.hw:cpu_polcy: found the key 'hw:cpu_polcy', allowed: the extra "
+            "specs of docs/placement.md; did you mean hw:cpu_policy?",
+            "flavors.yml:5: flavors[0].extra_specs.resources:VGPU: found the key 'resources:VGPU', allowed: the extra "
+            "specs of docs/placement.md; Nova knows resources:VGPU, Berth does not implement it",
+        ],
+    ),
     "names taken": (
         "flavors",
         f"flavors:\n- {FLAVOR}\n- {FLAVOR}\n- {FLAVOR.replace('name: a', 'name: A')}\n",

@@ -19,7 +19,7 @@ from berth.verbs.fleet_questions import capacity_now
 _FLOW = runpy.run_path(str(Path(__file__).with_name("test_boot_flow.py")))
 cloud, call = _FLOW["cloud"], _FLOW["call"]
 REQUEST = {"name": "web", "flavor": "bad", "image": "tiny", "networks": ["lan"]}
-SPECS = {"capabilities:vcpus_total": ">= abc", "hw:numa_nodes": "zero"}
+SPECS = {"capabilities:vcpus_total": ">= abc", "hw:numa_nodes": "zero", "resources:VCPU": "two"}
 
 
 @pytest.fixture
@@ -43,6 +43,17 @@ def test_every_mistake_has_its_line(with_bad: Cloud) -> None:
     for key in SPECS:
         assert f"flavors.yml:{line_of(with_bad, key)}: flavors[" in told
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["hw:cpu_polcy", "pci_passthrough:alais", "resources:VCPUS", "resources:VGPU"])
+def test_a_key_that_nothing_reads_has_its_line(with_bad: Cloud, key: str) -> None:
+    path = with_bad.catalog_path / "flavors.yml"
+    path.write_text(path.read_text().replace("capabilities:vcpus_total", key))
+    with pytest.raises(InvalidInput) as caught:
+        boot.begin(call(with_bad, request=REQUEST))
+    told = "\n".join((caught.value.message, *caught.value.details))
+    assert f"flavors.yml:{line_of(with_bad, key)}: flavors[" in told and f"found the key '{key}'" in told
+    assert "did you mean" in told or "Berth does not implement it" in told
 
 
 def test_one_bad_flavor_hides_no_other_ones_capacity(with_bad: Cloud) -> None:

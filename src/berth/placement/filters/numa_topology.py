@@ -5,7 +5,7 @@ import numpy as np
 
 from berth.placement.filters.base import Filter, Mask, Reads, Rows
 from berth.placement.model import GuestRequest
-from berth.placement.outcome import asked_for, fit_on
+from berth.placement.outcome import asked_for, fit_on, mistakes_in
 from berth.placement.pinning import Pins
 from berth.placement.reasons import Reason
 from berth.placement.view import View
@@ -22,12 +22,8 @@ class NUMATopologyFilter(Filter):
     costly = True
 
     def problems(self, request: GuestRequest) -> tuple[str, ...]:
-        """Returns the mistake in what is asked for."""
-        try:
-            asked_for(request, self.options)
-        except ValueError as error:
-            return (str(error),)
-        return ()
+        """Returns the mistakes in what is asked for."""
+        return mistakes_in(request, self.options)
 
     def passes(self, view: View, request: GuestRequest, rows: Rows) -> Mask | None:
         """Returns the rows that can hold it."""
