@@ -15,6 +15,7 @@ Where Nova raises in the middle of a boot or ignores what is left over, `problem
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 
 _NUMBERS: dict[str, Callable[[float, float], bool]] = {
@@ -32,7 +33,11 @@ _TEXTS: dict[str, Callable[[str, str], bool]] = {
     "s>": operator.gt,
     "s>=": operator.ge,
 }
-_LOOKS_LIKE = ("<", ">", "!", "=", "s=", "s!", "<>", "=<", "=>", "===", "in", "<or", "<in", "or>", "<any-in>")
+OPERATORS = ("<or>", "<in>", "<all-in>", *_NUMBERS, *_TEXTS)
+
+# Words that are no operator and yet can only be meant as one; the others only where more words follow.
+_LOOKS_LIKE = re.compile(r"[<>=!]|s(?:[<>]|[=!]=)")
+_MARKS = ("s=", "s!", "in", "or", "all-in", "in>", "or>", "all-in>")
 
 
 def meets(value: str, requirement: str) -> bool:
@@ -76,7 +81,7 @@ def problem_in(requirement: str) -> str | None:
         if word in _NUMBERS and finite(rest[0]) is None:
             return f"`{word}` needs a number after it, found {rest[0]!r}"
         return None
-    if word in _LOOKS_LIKE and rest:
-        known = ", ".join(("<or>", "<in>", "<all-in>", *_NUMBERS, *_TEXTS))
-        return f"`{word}` is not an operator; the operators are {known}"
+    if _LOOKS_LIKE.match(word) or (word in _MARKS and rest):
+        known = ", ".join(OPERATORS)
+        return f"`{word}` is not an operator; the operators are {known}, each with a space behind it"
     return None
