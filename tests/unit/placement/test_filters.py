@@ -9,16 +9,19 @@ import yaml
 
 from berth.errors import InvalidInput
 from berth.placement import filters
+from berth.placement.attributes import NAMES
 from berth.placement.engine import place
 from berth.placement.fleet import ALL, build_fleet
 from berth.placement.fleet_document import read_fleet
 from berth.placement.model import GuestRequest, Policy, ServerGroup
+from berth.placement.operators import OPERATORS
 from berth.placement.profile import Profile
 from berth.placement.profiles import parse_profiles
 from berth.placement.registry import FILTERS, FIRST, LAST
 from berth.placement.view import View, one_row
 
 CASES = Path(__file__).parent / "cases" / "filters"
+DOCS = Path(__file__).parents[3] / "docs" / "placement.md"
 KINDS = {kind.__name__: kind for kind in (*FIRST, *FILTERS, *LAST)}
 TUPLES = ("ignore_hosts", "tried_hosts")
 
@@ -164,6 +167,12 @@ MISTAKES = {
         "more than the flavor",
     ),
 }
+
+
+def test_every_operator_and_attribute_is_documented():
+    text = DOCS.read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in text and f"`{name}." not in text] == []
+    assert [word for word in OPERATORS if f"`{word} " not in text] == []
 
 
 def test_mistakes_of_cells_and_devices_are_told_together():
