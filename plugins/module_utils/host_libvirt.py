@@ -194,7 +194,19 @@ def _pci_device(device: Element) -> Dict[str, Any]:
         "numa_node": None if numa is None else _integer(numa.get("node")),
         "driver": device.findtext("driver/name"),
         "iommu_group": None if group is None else _integer(group.get("number")),
+        "kind": _pci_kind(capability),
     }
+
+
+def _pci_kind(capability: Element) -> str:
+    """Returns Nova's word for what the device is to SR-IOV.
+
+    "Node devices XML", capability pci: a device with virtual functions, also with none of them in use, has the nested
+    capability virt_functions; such a function has phys_function with its device's address.
+    """
+    if capability.find("capability[@type='virt_functions']") is not None:
+        return "type-PF"
+    return "type-PCI" if capability.find("capability[@type='phys_function']/address") is None else "type-VF"
 
 
 def pools(connection: Any) -> Optional[List[Dict[str, Any]]]:

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# Nova's dev_type: a device without SR-IOV, one that has virtual functions, one that is such a function.
+DEVICE_KINDS = ("type-PCI", "type-PF", "type-VF")
+
 
 @dataclass(frozen=True, slots=True)
 class PagePool:
@@ -36,13 +39,13 @@ class NumaCell:
 
 @dataclass(frozen=True, slots=True)
 class PciDevice:
-    """One PCI device that guests may have. `kind` is Nova's dev_type: type-PCI, type-PF or type-VF."""
+    """One PCI device that guests may have. `kind` is one of DEVICE_KINDS."""
 
     address: str
     vendor_id: str
     product_id: str
     numa_node: int | None = None
-    kind: str = "type-PCI"
+    kind: str = DEVICE_KINDS[0]
 
 
 def parse_cpus(text: str) -> frozenset[int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from berth.placement.devices import NumaCell, PagePool, PciDevice, parse_cpus
+from berth.placement.devices import DEVICE_KINDS, NumaCell, PagePool, PciDevice, parse_cpus
 from berth.placement.documents import (
     AMOUNT,
     ANY_MAP,
@@ -54,7 +54,13 @@ _CELL = record(
     "memory_mib",
 )
 _DEVICE = record(
-    {"address": NAME, "vendor_id": NAME, "product_id": NAME, "numa_node": nothing_or(WHOLE), "kind": NAME},
+    {
+        "address": NAME,
+        "vendor_id": NAME,
+        "product_id": NAME,
+        "numa_node": nothing_or(WHOLE),
+        "kind": one_of(*DEVICE_KINDS),
+    },
     "address",
     "vendor_id",
     "product_id",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from berth.placement.devices import PciDevice
+from berth.placement.devices import DEVICE_KINDS, PciDevice
 from berth.placement.model import Host
 from berth.placement.reasons import Code, Reason
 
@@ -26,7 +26,7 @@ class PciAlias:
     name: str
     vendor_id: str
     product_id: str
-    kind: str = "type-PCI"
+    kind: str = DEVICE_KINDS[0]
     numa_policy: str = "legacy"
 
     def matches(self, device: PciDevice) -> bool:

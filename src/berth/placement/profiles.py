@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from berth.errors import InvalidInput, NotFound, Problem
+from berth.placement.devices import DEVICE_KINDS
 from berth.placement.naming import did_you_mean
 from berth.placement.pci import NUMA_POLICIES, PciAlias
 from berth.placement.profile import Options, Profile
@@ -42,6 +43,7 @@ _PROFILE_KEYS = (
 )
 _SCHEDULERS = ("filter", "chance")
 _MOST = 1_000_000
+_ABOVE_ZERO = ("facts_max_age_s",)
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,9 @@ class _Parser:
                 changes[key] = {str(name): part for name, part in self._map((*path, key), value, None).items()}
                 continue
             read = _as_option(value, known[key])
-            if read is None:
-                self.wrong((*path, key), f"found {value!r}, allowed: {_allowed(known[key])}")
+            if read is None or (key in _ABOVE_ZERO and read <= 0):
+                allowed = _allowed(known[key]) + (" above 0" if key in _ABOVE_ZERO else "")
+                self.wrong((*path, key), f"found {value!r}, allowed: {allowed}")
             else:
                 changes[key] = read
         return replace(base, **changes)
@@ -209,10 +212,11 @@ class _Parser:
         for name, raw in self._map(path, given, None).items():
             here = (*path, name)
             alias = self._map(here, raw, ("vendor_id", "product_id", "kind", "numa_policy"))
-            words = {key: str(value).lower() for key, value in alias.items()}
+            words = {key: str(value) if key == "kind" else str(value).lower() for key, value in alias.items()}
             if not _is_hex(words.get("vendor_id")) or not _is_hex(words.get("product_id")):
                 self.wrong(here, "needs vendor_id and product_id, four hexadecimal digits each, in quotes")
                 continue
+            self._known((*here, "kind"), words.get("kind", DEVICE_KINDS[0]), DEVICE_KINDS, "kind")
             self._known((*here, "numa_policy"), words.get("numa_policy", "legacy"), NUMA_POLICIES, "policy")
             found[str(name)] = PciAlias(str(name), **words)
         return found

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from berth.placement.devices import NumaCell, PagePool, PciDevice
+from berth.placement.devices import DEVICE_KINDS, NumaCell, PagePool, PciDevice
 
 _HANDED_OVER = "vfio-pci"
 
@@ -56,6 +56,7 @@ def pci_devices(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[
                     vendor_id=_plain(device.get("vendor_id")),
                     product_id=_plain(device.get("product_id")),
                     numa_node=device.get("numa_node"),
+                    kind=str(device.get("kind") or DEVICE_KINDS[0]),
                 )
             )
     return tuple(sorted(found, key=lambda device: device.address))

@@ -47,7 +47,7 @@ FACTS = {
             "numa_node": 0,
             "driver": "vfio-pci",
         },
-        {"address": "0000:01:00.0", "vendor_id": "8086", "product_id": "1520", "numa_node": None, "driver": "igb"},
+        {"address": "0000:01:00.0", "vendor_id": "8086", "product_id": "1520", "driver": "igbvf", "kind": "type-VF"},
     ],
     "storage": {"disk_total_mib": 100000, "disk_free_mib": 60000},
     "qemu_version": 7002022,
@@ -97,7 +97,11 @@ def test_variables_become_settings():
     assert host.numa_cells[0].dedicated_cpus == {2, 3} and host.numa_cells[0].shared_cpus == {0, 1}
     assert host.vcpus_total == 2, "only shared CPUs are vCPUs"
     assert PagePool(2048, 8, 3) in host.numa_cells[0].pages
-    assert len(host.pci_devices) == 2 and "CUSTOM_QUIET" in host.traits and host.metrics == {"heat": 3.0}
+    assert {device.address: device.kind for device in host.pci_devices} == {
+        "0000:01:00.0": "type-VF",
+        "0000:02:00.0": "type-PCI",  # facts of before the kind was collected
+    }
+    assert "CUSTOM_QUIET" in host.traits and host.metrics == {"heat": 3.0}
 
 
 BAD = {

@@ -28,7 +28,9 @@ profiles:
     scheduler: chance
     max_attempts: 1
     options:
-      pci_aliases: {gpu: {vendor_id: "10DE", product_id: "1eb8", numa_policy: required}}
+      pci_aliases:
+        gpu: {vendor_id: "10DE", product_id: "1eb8", numa_policy: required}
+        nic: {vendor_id: "8086", product_id: "10ed", kind: type-VF}
 """
 
 
@@ -42,7 +44,10 @@ def test_a_profile_extends_another():
     assert pack.options.metrics_weight_setting == {"heat": -1.0}
     assert (pack.host_subset_size, pack.shuffle_best_same_weighed_hosts, pack.max_attempts) == (3, True, 3)
     assert (calm.scheduler, calm.max_attempts) == ("chance", 1)
-    assert calm.options.pci_aliases == {"gpu": PciAlias("gpu", "10de", "1eb8", numa_policy="required")}
+    assert calm.options.pci_aliases == {
+        "gpu": PciAlias("gpu", "10de", "1eb8", numa_policy="required"),
+        "nic": PciAlias("nic", "8086", "10ed", kind="type-VF"),
+    }
     assert profiles.choose(name="base", project="lab").name == "base"
     assert plugin_names(yaml.safe_load(GOOD)) == ("rack", "local.py")
     with pytest.raises(NotFound, match="did you mean base"):
@@ -91,6 +96,14 @@ MISTAKES = {
         "found 1, allowed: true, false",
     ),
     "alias": ("profiles: {a: {options: {pci_aliases: {gpu: {vendor_id: 10de}}}}}", "four hexadecimal digits"),
+    "alias kind": (
+        "profiles: {a: {options: {pci_aliases: {g: {vendor_id: 10de, product_id: 1eb8, kind: type-vf}}}}}",
+        "pci_aliases.g.kind: unknown kind 'type-vf'; did you mean type-VF?",
+    ),
+    "age": (
+        "profiles: {a: {options: {facts_max_age_s: -5}}}",
+        "facts_max_age_s: found -5, allowed: a finite number above 0",
+    ),
     "alias policy": (
         "profiles: {a: {options: {pci_aliases: {g: {vendor_id: 10de, product_id: 1eb8, numa_policy: near}}}}}",
         "unknown policy 'near'",

@@ -124,6 +124,10 @@ BAD_FLEETS = {
     "policy": ({**host(), "groups": {"g": {"policy": "near"}}}, "groups.g.policy: found 'near', allowed: affinity"),
     "unknown group": (host(guests=[{"uuid": "u", "group": "g"}]), "group 'g', which is not described"),
     "cpus": (host(numa_cells=[{"id": 0, "memory_mib": 1, "shared_cpus": "3-1"}]), "shared_cpus: found '3-1'"),
+    "kind": (
+        host(pci_devices=[{"address": "a", "vendor_id": "b", "product_id": "c", "kind": "type-vf"}]),
+        "pci_devices[0].kind: found 'type-vf', allowed: type-PCI, type-PF, type-VF",
+    ),
     "pinned nowhere": (host(guests=[{"uuid": "x", "pins": {"cells": [{}]}}]), "pins.cells[0]: guest_cell is missing"),
     "pins no list": (host(guests=[{"uuid": "x", "pins": {"cells": 5}}]), "pins.cells: found 5"),
     "pins misspelt": (host(guests=[{"uuid": "x", "pins": {"cellz": []}}]), "unknown key 'cellz'"),

@@ -98,7 +98,22 @@ def test_a_pci_device() -> None:
         "numa_node": 1,
         "driver": "ixgbe",
         "iommu_group": 31,
+        "kind": "type-PCI",
     }
+
+
+PHYSICAL = "<capability type='phys_function'><address domain='0' bus='0x3b' slot='0' function='0'/></capability>"
+KINDS = {
+    "a physical function": ("<capability type='virt_functions' maxCount='63'/>", "type-PF"),
+    "a virtual function": (PHYSICAL, "type-VF"),
+    "a bridge": ("<capability type='pci-bridge'/>", "type-PCI"),
+}
+
+
+@pytest.mark.parametrize(("inner", "kind"), KINDS.values(), ids=KINDS)
+def test_the_kind_of_a_pci_device(inner: str, kind: str) -> None:
+    xml = PCI.replace("<iommuGroup", inner + "<iommuGroup")
+    assert host_libvirt._pci_device(host_libvirt.parse(xml))["kind"] == kind
 
 
 def test_a_real_qemu_driver(qemu: Any) -> None:
