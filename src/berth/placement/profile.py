@@ -9,9 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from berth.placement.filters.base import Filter
+from berth.placement.filters.retry import RetryFilter
 from berth.placement.pci import PciAlias
 from berth.placement.registry import BUILT_IN, FIRST, LAST, OWN, Registry
 from berth.placement.weighers.base import Weigher
+
+# Nova keeps a failed guest off the hosts it tried whatever the filters are: its alternates name others only.
+_FIRST: tuple[type[Filter], ...] = (*FIRST, RetryFilter)
 
 DAY_S = 24 * 3600.0
 
@@ -91,11 +95,11 @@ class Profile:
     @cached_property
     def pipeline(self) -> Pipeline:
         """Returns the filters and weighers, made with this profile's options."""
-        first, last = (tuple(kind(self.options) for kind in kinds) for kinds in (FIRST, LAST))
+        first, last = (tuple(kind(self.options) for kind in kinds) for kinds in (_FIRST, LAST))
         names = list(self.filters)
         if self.options.metrics_required and self.options.metrics_weight_setting and "MetricsWeigher" in self.weighers:
             names.append("MetricsFilter")
-        always = {kind.__name__ for kind in (*FIRST, *LAST)}
+        always = {kind.__name__ for kind in (*_FIRST, *LAST)}
         listed = [self.registry.filters[name](self.options) for name in dict.fromkeys(names) if name not in always]
         weighers = [self.registry.weighers[name](self.options) for name in self.weighers]
         numbers = self.multipliers

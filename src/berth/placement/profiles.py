@@ -7,7 +7,7 @@ profiles:
   spread: {}
   pack:
     extends: spread
-    filters: {add: [IoOpsFilter], remove: [RetryFilter]}     # or a plain list
+    filters: {add: [IoOpsFilter], remove: [JsonFilter]}     # or a plain list
     multipliers: {ram_weight_multiplier: -1.0, cpu_weight_multiplier: -1.0}
     options: {max_io_ops_per_host: 4}
 """

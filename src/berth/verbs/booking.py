@@ -101,7 +101,7 @@ def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried:
     wanted = resolve_request(call.cloud, ledger.action(action_id).request)
     for attempt in range(1, CLAIM_ATTEMPTS + 1):
         first = placement_requests(ledger, wanted, [(row.uuid, row.name)])[0]
-        request = replace(first, ignore_hosts=(*first.ignore_hosts, *tried))
+        request = replace(first, tried_hosts=tried)
         decision, fleet = placing.decide(
             ledger, call.cloud, [request], now_s=call.now_s, profile=wanted.request.profile
         )

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Profiles from placement.yml: what they make, and every mistake in them."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from berth.errors import InvalidInput, NotFound
-from berth.placement import Profiles, parse_profiles, plugin_names
+from berth.placement import GuestRequest, Host, Profiles, build_fleet, parse_profiles, place, plugin_names
 from berth.placement.pci import PciAlias
 from berth.placement.profile import DEFAULT_FILTERS
 
@@ -57,6 +59,19 @@ def test_a_profile_extends_another():
 @pytest.mark.parametrize("content", [None, {}, {"profiles": {"default": None}}])
 def test_nothing_is_the_default(content):
     assert parse_profiles(content).choose() == Profiles().choose()
+
+
+@pytest.mark.parametrize("filters", [["RetryFilter"], []])
+def test_a_tried_host_is_never_taken_again(filters):
+    hosts = [Host(name, facts_at=0.0, vcpus_total=4, memory_mib_total=8192, disk_mib_total=4096) for name in ("a", "b")]
+    profile = parse_profiles({"profiles": {"default": {"filters": filters}}}).choose()
+    assert [rule.name for rule in profile.pipeline.filters].count("RetryFilter") == 1
+    guest = GuestRequest("u", "web", vcpus=1, memory_mib=64, tried_hosts=("a",))
+    (placement,) = place(build_fleet(hosts), [guest], profile, now_s=0.0).placements
+    assert (placement.host, placement.alternates) == ("b", ())
+    for changes in ({"force_host": "a"}, {"tried_hosts": ("a", "b")}):
+        failure = place(build_fleet(hosts), [replace(guest, **changes)], profile, now_s=0.0).failure
+        assert failure.report.refused[0].filter == "RetryFilter"
 
 
 def test_weighers_multipliers_reach_the_pipeline():

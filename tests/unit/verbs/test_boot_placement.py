@@ -113,7 +113,8 @@ def test_a_boot_that_moves_on_to_no_host_tells_of_every_host(cloud: Cloud) -> No
     boot.record(call(cloud, results=answers(begun["work"], {"h2": "host"}), **passed))
     with pytest.raises(HostFailed) as caught:
         boot.finish(call(cloud, **passed))
-    assert all(f"{host}: NamedHosts: " in caught.value.details[0] for host in ("h1", "h2", "h3"))
+    told = ("h1: NamedHosts: ", "h2: RetryFilter: ", "h3: NamedHosts: ")
+    assert all(text in caught.value.details[0] for text in told)
 
 
 WISHES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -163,6 +164,19 @@ def lived_in(cloud: Cloud) -> Cloud:
 def test_wishes(lived_in: Cloud, wish: dict[str, Any], hosts: list[str]) -> None:
     found = placed(lived_in, **wish)
     assert found == hosts if wish.get("count", 1) < 6 else sorted(found) == sorted(hosts)
+
+
+def test_a_host_that_was_tried_is_told_as_tried(cloud: Cloud) -> None:
+    """Also by a profile that does not list the filter, where nothing else would keep the guest off."""
+    profiles(cloud, "profiles: {default: {filters: [ComputeFilter]}}")
+    begun = boot.begin(call(cloud, request={**REQUEST, "hints": {"ignore_hosts": ["h2", "h3"]}}))
+    row_uuid, action = begun["uuids"][0], begun["action"]
+    failed = answers(begun["work"], {"h1": "refused"})
+    boot.record(call(cloud, request={"uuids": [row_uuid]}, action_id=action, results=failed))
+    with Ledger.open(cloud.ledger_url) as ledger:
+        fault = ledger.guest_by_uuid(row_uuid).fault
+    assert "h1: RetryFilter: already tried for this guest" in fault
+    assert "h2: NamedHosts: in the request's ignored hosts" in fault
 
 
 def test_guests_are_named_by_uuid_too(lived_in: Cloud) -> None:

@@ -10,7 +10,7 @@ from berth.placement.view import View
 
 
 class RetryFilter(Filter):
-    """Passes hosts that were not tried yet for this guest (`tried_hosts`). Reason: "already tried"."""
+    """Passes hosts that were not tried yet for this guest (`tried_hosts`). Always on. Reason: "already tried"."""
 
     reads = Reads.FACTS
 
