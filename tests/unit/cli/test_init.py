@@ -7,7 +7,7 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from berth.cli import init as module
 from berth.cli.init import FILES, SECRETS, TEMPLATES, init, make_cloud
 from berth.cloud import Settings, find_cloud
 from berth.errors import BerthError, Conflict, InvalidInput
+from berth.placement import GuestRequest, Host, build_fleet, place
 from berth.spec.load import load_catalog
 from berth.verbs.placement_profiles import read_profiles
 
@@ -55,6 +56,20 @@ def test_the_cloud_works_as_written(cloud: Path) -> None:
     profiles = read_profiles(find_cloud(cloud))
     assert (list(profiles.profiles), profiles.choose().name) == (["spread", "pack"], "spread")
     assert find_cloud(cloud).settings == Settings()
+
+
+def test_the_pack_profile_fills_one_host_after_the_other(cloud: Path) -> None:
+    pack = read_profiles(find_cloud(cloud)).choose(name="pack")
+    host = Host("", facts_at=0.0, vcpus_total=4, memory_mib_total=8704, disk_mib_total=102400)
+    small = GuestRequest("", "", vcpus=1, memory_mib=2048, disk_gib=4)
+
+    def placed(hosts: list[Host], count: int) -> list[str]:
+        guests = [replace(small, uuid=f"g{n}", name=f"g{n}") for n in range(count)]
+        return [one.host for one in place(build_fleet(hosts), guests, pack, now_s=0.0).placements]
+
+    equal = [replace(host, name=name) for name in ("c1", "c2", "c3")]
+    assert placed(equal, 6) == ["c1"] * 4 + ["c2"] * 2
+    assert placed([replace(equal[0], failed_builds=1.0), *equal[1:]], 2) == ["c2", "c2"], "a host that fails is avoided"
 
 
 def test_ansible_reads_the_inventory(cloud: Path) -> None:
