@@ -2,6 +2,7 @@
 """The only place where units are converted. Binary units throughout: 1 GiB = 1024 MiB."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -33,3 +34,8 @@ def format_cpus(cpus: Iterable[int]) -> str:
         else:
             runs.append([cpu])
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def iso_time(seconds: float) -> str:
+    """Returns seconds since the epoch as ISO 8601 in UTC, whole seconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +35,7 @@ def unlock(ctx: typer.Context, names: Names, project: Project = None, fmt: Forma
 
 def _each(context: CliContext, names: list[str], project: str | None, reason: str | None) -> list[dict[str, Any]]:
     """Returns the guests as they are shown, locked for that reason, or unlocked without one."""
+    from berth.ledger.owner import Owner
     from berth.verbs.guest_names import find_guests
     from berth.verbs.guest_view import guest_view, lock_view
 
@@ -45,7 +45,7 @@ def _each(context: CliContext, names: list[str], project: str | None, reason: st
         if reason is None:
             ledger.unlock_guests(uuids)
         else:
-            ledger.lock_guests(uuids, by=getpass.getuser(), reason=reason)
+            ledger.lock_guests(uuids, by=Owner.of_process().who, reason=reason)
         silent = ledger.silent_hosts()
         return [{**guest_view(row, silent), "locked": lock_view(row)} for row in find_guests(ledger, names, owner)]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from berth.ledger.model import TaskState, VmState
 from berth.ledger.rows import ActionRow, AddressRow, ClaimRow, GuestRow, HostRow
+from berth.units import iso_time
 
 
 class Kind(StrEnum):
@@ -122,13 +122,9 @@ def _stuck(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(
                 Kind.STUCK,
                 row.uuid,
-                f"guest {row.name} is {what} since {_when(row.updated_at)} and nobody works on it",
+                f"guest {row.name} is {what} since {iso_time(row.updated_at)} and nobody works on it",
                 f"run its last verb again, or `berth delete {row.name}`",
             )
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _actions(snapshot: Snapshot) -> Iterator[Finding]:

@@ -45,8 +45,13 @@ class Owner:
             user=os.environ.get("SUDO_USER") or _user(),
         )
 
+    @property
+    def who(self) -> str:
+        """Returns user@host."""
+        return f"{self.user}@{self.host}"
+
     def __str__(self) -> str:
-        return f"{self.user}@{self.host} pid {self.pid}"
+        return f"{self.who} pid {self.pid}"
 
 
 def proof_of_death(owner: Owner) -> str | None:

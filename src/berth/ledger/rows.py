@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from berth.ledger.model import GroupPolicy, Outcome, PowerState, TaskState, Verb, VmState
+from berth.units import iso_time
 
 Json = dict[str, Any]
 
@@ -148,6 +149,14 @@ class GuestRow:
     lock_reason: str | None = None
     locked_by: str | None = None
     locked_at: float | None = None
+
+    @property
+    def lock(self) -> str | None:
+        """Returns "locked by user@host since when: why", None for a guest that is not."""
+        if self.lock_reason is None:
+            return None
+        since = "" if self.locked_at is None else f" since {iso_time(self.locked_at)}"
+        return f"locked by {self.locked_by}{since}: {self.lock_reason or 'no reason'}"
 
 
 @dataclass(frozen=True, slots=True)

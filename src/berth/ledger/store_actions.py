@@ -154,16 +154,14 @@ def _holders(connection: Connection, project: str, wanted: Sequence[str]) -> lis
 
 def _refuse_locked(connection: Connection, project: str, names: Sequence[str]) -> None:
     query = (
-        select(guests.c.name, guests.c.locked_by, guests.c.lock_reason)
+        select_rows(guests, GuestRow)
         .where(guests.c.project == project, guests.c.name_key.in_(names), guests.c.lock_reason.is_not(None))
         .where(guests.c.deleted_at.is_(None))
         .order_by(guests.c.name)
     )
-    rows = list(connection.execute(query))
+    rows = [GuestRow(*row) for row in connection.execute(query)]
     if rows:
-        lines = tuple(
-            f"guest {row.name} is locked by {row.locked_by}: {row.lock_reason or 'no reason'}" for row in rows
-        )
+        lines = tuple(f"guest {row.name} is {row.lock}" for row in rows)
         raise Conflict(
             lines[0] if len(lines) == 1 else f"{len(lines)} guests are locked",
             details=() if len(lines) == 1 else lines,

@@ -142,7 +142,7 @@ class GuestStore(Store):
             connection.execute(guests.update().where(guests.c.uuid.in_(uuids)).values(host=None))
 
     def lock_guests(self, uuids: Collection[str], *, by: str, reason: str) -> None:
-        """Keeps verbs away from guests until they are unlocked. A lock that is there is replaced. Raises NotFound."""
+        """Keeps verbs away from guests until they are unlocked; `by` is user@host. Replaces a lock. Raises NotFound."""
         with self._database.write() as connection:
             rows_by_uuid(connection, uuids)
             values = {"lock_reason": reason, "locked_by": by, "locked_at": self._clock()}

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Any
 
 from berth.ledger.rows import GuestRow
-from berth.units import MIB_PER_GIB
+from berth.units import MIB_PER_GIB, iso_time
 
 
 def guest_view(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]:
@@ -58,8 +57,10 @@ def guest_details(row: GuestRow, silent: Collection[str] = ()) -> dict[str, Any]
 
 
 def lock_view(row: GuestRow) -> dict[str, str | None] | None:
-    """Returns who keeps verbs away from a guest and why, None when nobody does."""
-    return None if row.lock_reason is None else {"by": row.locked_by, "reason": row.lock_reason}
+    """Returns who keeps verbs away from a guest, why and since when; None when nobody does."""
+    if row.lock_reason is None:
+        return None
+    return {"by": row.locked_by, "reason": row.lock_reason, "at": timestamp(row.locked_at)}
 
 
 def removal_view(row: GuestRow) -> dict[str, Any]:
@@ -84,4 +85,4 @@ def addresses(row: GuestRow) -> list[str]:
 
 def timestamp(seconds: float | None) -> str | None:
     """Returns a time as ISO 8601 in UTC, whole seconds."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return None if seconds is None else iso_time(seconds)

@@ -38,9 +38,11 @@ def begin(call: Call) -> Outcome:
         spared = {(one.host, one.subject) for one in known if one.kind in FILES and one.key not in keys}
         named = [one for one in known if one.key in keys]
         chosen = [one for one in named if one.kind not in FILES or (one.host, one.subject) not in spared]
-        locked = {row.uuid for row in ledger.guests() if row.lock_reason is not None}
+        locked = {row.uuid: row.lock for row in ledger.guests() if row.lock is not None}
         found = [one for one in chosen if one.subject not in locked]
-        mended = [_row(one.key, False, "its guest is locked") for one in chosen if one.subject in locked]
+        mended = [
+            _row(one.key, False, f"its guest is {locked[one.subject]}") for one in chosen if one.subject in locked
+        ]
         mended += [_row(one.key, False, "other files of it are to stay") for one in named if one not in chosen]
         mended += [] if call.check_mode else _in_ledger(ledger, call, keys, found)
         work = _work(ledger, found)

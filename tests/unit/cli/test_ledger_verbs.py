@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from berth.cloud import find_cloud
+from berth.errors import Conflict
 from berth.ledger import Ledger
 from berth.ledger.model import Verb
 from berth.ledger.owner import Owner
@@ -111,10 +116,16 @@ def test_a_rebuild_wants_a_new_ledger(cloud: Path) -> None:
     assert done.returncode == 4 and "refresh the hosts into a new one" in done.stderr
 
 
-def test_a_locked_guest_refuses_verbs(cloud: Path) -> None:
+def test_a_lock_says_who_where_when_and_why(cloud: Path) -> None:
     assert berth(cloud, "lock", "web", "--reason", "audit").returncode == 0
+    lock = json.loads(berth(cloud, "show", "web", "--format", "json").stdout)["locked"]
+    assert lock["by"].endswith(f"@{socket.gethostname()}") and lock["reason"] == "audit"
+    assert abs(datetime.fromisoformat(lock["at"]).timestamp() - time.time()) < 60
+    shown = berth(cloud, "show", "web").stdout
+    assert f"by={lock['by']}, reason=audit, at={lock['at']}" in shown
+    refused = ActionRequest(Verb.STOP, "default", ("web",), "req-2")
     with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
-        assert (ledger.guest("default", "web").lock_reason) == "audit"
+        with pytest.raises(Conflict, match=f"guest web is locked by {lock['by']} since {re.escape(lock['at'])}: audit"):
+            ledger.begin_action(refused, Owner.of_process())
     assert berth(cloud, "unlock", "web").returncode == 0
-    with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
-        assert ledger.guest("default", "web").lock_reason is None
+    assert json.loads(berth(cloud, "show", "web", "--format", "json").stdout)["locked"] is None

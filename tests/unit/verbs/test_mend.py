@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import time
 from pathlib import Path
@@ -155,9 +156,11 @@ def test_of_a_locked_guest_nothing_is_mended(cloud: Cloud, web: dict[str, Any]) 
     here, there = others(web)
     refresh(cloud, {web["host"]: facts(web["host"]), here: facts(here, domain(web, "running")), there: facts(there)})
     with Ledger.open(cloud.ledger_url) as ledger:
-        ledger.lock_guests([web["uuid"]], by="me", reason="")
+        ledger.lock_guests([web["uuid"]], by="me@here", reason="audit")
     key = f"moved:{here}:{web['uuid']}"
-    assert mend(cloud, [key]) == ({}, {key: (False, "its guest is locked")})
+    work, done = mend(cloud, [key])
+    assert work == {} and not done[key][0]
+    assert re.fullmatch(r"its guest is locked by me@here since 20\S+: audit", done[key][1])
     with Ledger.open(cloud.ledger_url) as ledger:
         assert ledger.guest("default", "web").host == web["host"]
 
