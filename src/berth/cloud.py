@@ -75,7 +75,13 @@ def find_cloud(given: str | Path | None = None, *, environment: dict[str, str] |
     Raises NotFound when that directory has no berth.yml, InvalidInput when the file does not hold.
     """
     env = os.environ if environment is None else environment
-    path = Path(given or env.get("BERTH_CLOUD") or ".").expanduser().resolve()
+    try:
+        path = Path(given or env.get("BERTH_CLOUD") or ".").expanduser().resolve()
+    except FileNotFoundError as error:
+        raise NotFound(
+            "no cloud: the current directory is not there any more",
+            hint="change to one that is, or name a cloud's path",
+        ) from error
     settings_file = path / SETTINGS_FILE
     if not settings_file.is_file():
         raise NotFound(

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from berth.errors import BerthError
+
 PREFIX = "berth-run-"
 # Another run may clean a new folder away between its making and its lock, so it is made again.
 ATTEMPTS = 10
@@ -18,9 +20,19 @@ ATTEMPTS = 10
 
 @contextmanager
 def run_folder() -> Iterator[Path]:
-    """Gives a new folder (0700) and removes it afterwards, along with those of our own runs that were killed."""
-    _remove_abandoned()
-    folder, lock = _new()
+    """Gives a new folder (0700) and removes it afterwards, along with those of our own runs that were killed.
+
+    Raises BerthError when none can be made.
+    """
+    try:
+        _remove_abandoned()
+        folder, lock = _new()
+    except OSError as error:
+        where = Path(error.filename).parent if error.filename else "TMPDIR"
+        raise BerthError(
+            f"{where}: no folder for this run can be made: {error.strerror}",
+            hint="see its owner, mode and free space, or set TMPDIR to a folder that you can write to",
+        ) from error
     try:
         yield folder
     finally:

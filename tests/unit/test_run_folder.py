@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.errors import BerthError
 from berth.run_folder import PREFIX, run_folder
 
 
@@ -67,6 +68,31 @@ def test_many_runs_at_once_keep_their_folders(temporary: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(200)))
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["missing", "file/below"])
+def test_without_a_folder_for_it_the_next_step_is_told(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (temporary / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / where))
+    with pytest.raises(BerthError, match=f"{where}: no folder for this run can be made: ") as raised, run_folder():
+        pass
+    assert "TMPDIR" in raised.value.hint
+
+
+def test_without_any_temporary_folder_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    with pytest.raises(BerthError, match=r"No usable temporary directory found in \['/nonexistent'\]") as raised:
+        with run_folder():
+            pass
+    assert "TMPDIR" in raised.value.hint
+
+
+def test_what_is_raised_inside_is_no_matter_of_the_folder() -> None:
+    with pytest.raises(FileNotFoundError), run_folder() as folder:
+        (folder / "missing").read_text()
 
 
 def test_a_link_is_not_followed(temporary: Path) -> None:

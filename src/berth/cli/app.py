@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -83,7 +84,7 @@ def root(
     cloud: Annotated[
         Path | None, typer.Option("--cloud", "-C", help="The cloud's directory.", envvar="BERTH_CLOUD")
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show Ansible's own output.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show Ansible's own output, and tracebacks.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -92,8 +93,13 @@ def root(
     ctx.obj = CliContext(cloud_path=cloud, debug=debug)
 
 
+# What the system refuses is seldom a mistake of ours; any other OSError is, and keeps its traceback.
+_REFUSALS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ELOOP}
+_REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+
+
 def main() -> None:
-    """Runs the command line. A user's mistake ends as error and hint with its own exit code."""
+    """Runs the command line. A user's mistake, and what the system refuses, end as error and hint with an exit code."""
     try:
         app()
     except BerthError as error:
@@ -104,6 +110,17 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if "--debug" in sys.argv or not (isinstance(error, _REFUSED) or error.errno in _REFUSALS):
+            raise
+        fail(_refusal(error), _wanted_format(sys.argv))
+
+
+def _refusal(error: OSError) -> BerthError:
+    return BerthError(
+        f"{error.filename or 'the system'}: {error.strerror or error}",
+        hint="see that it is there, yours to use, and has free space; `berth --debug ...` shows where it was needed",
+    )
 
 
 def _wanted_format(arguments: list[str]) -> Format:
