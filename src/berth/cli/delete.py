@@ -18,17 +18,22 @@ def delete(
     ctx: typer.Context,
     names: Annotated[list[str], typer.Argument(help="Names of the guests.")],
     project: Annotated[str | None, typer.Option("--project", help="Project of the guests.")] = None,
+    host_is_gone: Annotated[
+        str | None,
+        typer.Option("--host-is-gone", metavar="HOST", help="Forget them without their host, which never returns."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Delete guests with their disks. Shows what will go and asks; where no one can be asked it wants --yes."""
     context: CliContext = ctx.obj
     if not yes:
-        _ask(context, names, project)
+        _ask(context, names, project, host_is_gone)
 
     from berth.runner import run_playbook
 
-    request = {"names": names, **({"project": project} if project else {})}
+    given = {"names": names, "project": project, "host_is_gone": host_is_gone}
+    request = {key: value for key, value in given.items() if value is not None}
     with progress(f"deleting {', '.join(names)}", quiet=context.debug) as observer:
         result = run_playbook(
             context.cloud, "guest_delete", {"berth_request": request}, observer=observer, debug=context.debug
@@ -37,7 +42,7 @@ def delete(
     print_rows(result.last["guests"], ("name", "state", "host", "uuid"), fmt)
 
 
-def _ask(context: CliContext, names: list[str], project: str | None) -> None:
+def _ask(context: CliContext, names: list[str], project: str | None, host_is_gone: str | None) -> None:
     """Shows what will go, and asks. Raises InvalidInput when there is nobody to ask; the verb itself knows of locks."""
     from berth.verbs.guest_names import find_known
     from berth.verbs.guest_view import removal_view
@@ -53,7 +58,10 @@ def _ask(context: CliContext, names: list[str], project: str | None) -> None:
             hint="add --yes when no one can be asked",
             data={"guests": shown},
         )
-    typer.echo("These guests go, with their disks and everything recorded of them:", err=True)
+    if host_is_gone is not None:
+        typer.echo(f"These guests are forgotten; what is on {host_is_gone} of them is not touched:", err=True)
+    else:
+        typer.echo("These guests go, with their disks and everything recorded of them:", err=True)
     for line in lines:
         typer.echo(f"  {printable(line)}", err=True)
     for name in unknown:

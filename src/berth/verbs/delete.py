@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delete: begin (mark), the hosts remove, finish (release). A guest is forgotten once its host has let go of it."""
+"""Delete: begin (mark), the hosts remove, finish (release). A guest is forgotten once its host has let go of it.
+
+Or once an operator has said of a host that never returns that it is gone: then it is not asked.
+"""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from berth.errors import BerthError, HostFailed
+from berth.errors import BerthError, Conflict, HostFailed, InvalidInput, Problem
 from berth.ledger.model import DeleteStep, TaskState, Verb, VmState
 from berth.ledger.model import Outcome as StepOutcome
 from berth.ledger.owner import Owner
@@ -27,6 +30,9 @@ def begin(call: Call) -> Outcome:
 
     Guests that a run of the same had forgotten before it was cut off count as deleted now. Raises NotFound for every
     other unknown name, Busy when another run works on one of the guests, Conflict when one is locked or changes now.
+
+    With `host_is_gone` (a host's name) in the request their host has nothing to do. Raises InvalidInput for guests that
+    are not on that one, Conflict when it does answer.
     """
     with Ledger.open(call.cloud.ledger_url) as ledger:
         project = str(call.request.get("project") or call.cloud.settings.default_project)
@@ -34,22 +40,51 @@ def begin(call: Call) -> Outcome:
         gone = [] if call.check_mode else _end_cut_off(ledger, project, asked)
         forgotten = {key for row in gone for key in (row.uuid, row.name.casefold())}
         rows = find_guests(ledger, [name for name in asked if name.casefold() not in forgotten], project)
+        lost = call.request.get("host_is_gone")
+        _check_lost(ledger, lost, rows)
         uuids = [row.uuid for row in (*rows, *gone)]
         if call.check_mode or not rows:
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": True}
-        names = tuple(row.name for row in rows)
-        request = ActionRequest(Verb.DELETE, project_of(rows), names, f"req-{uuid.uuid4()}", digest="delete")
-        begun = ledger.begin_action(request, Owner.of_process(os.getppid()))
+        begun = ledger.begin_action(_request(rows, lost), Owner.of_process(os.getppid()))
         try:
-            rows = find_guests(
-                ledger, [row.uuid for row in rows], project
-            )  # they may have changed before they were held
+            # They may have changed before they were held.
+            rows = find_guests(ledger, [row.uuid for row in rows], project)
+            _check_lost(ledger, lost, rows)
             _mark(ledger, begun.id, rows)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
             raise
-        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, rows)
+        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, rows) if lost is None else {}
         return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": True}
+
+
+def _request(rows: Sequence[GuestRow], lost: str | None) -> ActionRequest:
+    """Returns what the action is begun with. It remembers the host that is gone: `finish` must not wait for it."""
+    names, request_id = tuple(row.name for row in rows), f"req-{uuid.uuid4()}"
+    if lost is None:
+        return ActionRequest(Verb.DELETE, project_of(rows), names, request_id, "delete")
+    request = {"host_is_gone": lost}
+    return ActionRequest(Verb.DELETE, project_of(rows), names, request_id, f"delete without {lost}", request)
+
+
+def _check_lost(ledger: Ledger, lost: str | None, rows: Sequence[GuestRow]) -> None:
+    """Checks that these guests may be forgotten because host `lost` is gone. Raises InvalidInput, Conflict."""
+    if lost is None or not rows:
+        return
+    elsewhere = [row for row in rows if row.host != lost]
+    if elsewhere:
+        problems = [
+            Problem("", f"guest {row.name} is on {row.host or 'no host'}, not on {lost!r}") for row in elsewhere
+        ]
+        hint = "name the host that `berth show NAME` tells; a guest on no host is deleted without"
+        raise InvalidInput.from_problems("--host-is-gone", problems, hint=hint)
+    host = ledger.host(lost)
+    if host.in_inventory and host.enabled and host.unreachable_message is None:
+        raise Conflict(
+            f"host {lost} is enabled and answered when it was last asked; allowed: one that is silent, disabled or "
+            "out of the inventory",
+            hint=f"without --host-is-gone it is asked to remove them; if it is gone: `berth host disable {lost}`",
+        )
 
 
 def _end_cut_off(ledger: Ledger, project: str, asked: list[str]) -> list[GuestRow]:
@@ -86,17 +121,22 @@ def finish(call: Call) -> Outcome:
         if not call.action_id:
             return {"guests": [guest_view(row) for row in ledger.guests_by_uuid(uuids)], "changed": bool(uuids)}
         rows = [row for row in ledger.guests_by_uuid(uuids) if row.deleted_at is None]
-        kept = {row.uuid: why for row in rows if (why := _why_kept(row, call.results))}
+        lost = ledger.action(call.action_id).request.get("host_is_gone")
+        kept = {row.uuid: why for row in rows if lost is None and (why := _why_kept(row, call.results))}
         gone = [row.uuid for row in rows if row.uuid not in kept]
+        if lost is not None:
+            _note_lost(ledger, call.action_id, gone, lost)
         _settle(ledger, call.action_id, gone, kept)
         lines = tuple(f"guest {row.name}: {kept[row.uuid]}" for row in rows if row.uuid in kept)
         ledger.end_action(call.action_id, "; ".join(lines) or None)
         guests = [guest_view(ledger.guest_by_uuid(uuid)) for uuid in uuids]
     if lines:
+        hosts = sorted({str(row.host) for row in rows if row.uuid in kept})
         raise HostFailed(
             f"{len(lines)} of {len(rows)} guests could not be deleted",
             details=lines,
-            hint="mend the host and run the same again: nothing is forgotten before its host let go of it",
+            hint="mend the host and run the same again: nothing is forgotten before its host let go of it; "
+            f"if {', '.join(hosts)} never returns: `berth delete NAME --host-is-gone HOST`",
             data={"guests": guests},
         )
     return {"guests": guests, "changed": True}
@@ -110,6 +150,13 @@ def _why_kept(row: GuestRow, results: Mapping[str, Mapping[str, Any]]) -> str:
         return f"its host {row.host} is not in the ledger's fleet"
     answer = guest_answer(results[row.host], row.uuid)
     return "" if answer.ok else f"{row.host}: {answer.message}"
+
+
+def _note_lost(ledger: Ledger, action_id: str, gone: list[str], lost: str) -> None:
+    """Writes into the guests' events that their host was not asked, and why."""
+    ledger.begin_step(action_id, DeleteStep.REMOVE, gone, host=lost)
+    why = f"host {lost} was not asked: it was said to be gone"
+    ledger.end_step(action_id, DeleteStep.REMOVE, gone, outcome=StepOutcome.FAILED, error=why)
 
 
 def _settle(ledger: Ledger, action_id: str, gone: list[str], kept: Mapping[str, str]) -> None:

@@ -42,3 +42,28 @@ def test_on_a_terminal_it_lists_and_asks(cloud: Cloud, booted: dict[str, Any], m
     result = run(cloud, "web-1", "gone", answer="n\n")
     assert result.exit_code == 1
     assert f"web-1 on {booted['web-1']['host']}: 2 GiB" in result.output and "gone: not in the ledger" in result.output
+
+
+def test_of_a_host_that_is_gone_nothing_is_said_to_go(
+    cloud: Cloud, booted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delete, "has_terminal", lambda: True)
+    result = run(cloud, "web-1", "--host-is-gone", "h1", answer="n\n")
+    assert result.exit_code == 1 and "forgotten; what is on h1 of them is not touched" in result.output
+
+
+def test_the_playbook_is_told_which_host_is_gone(
+    cloud: Cloud, booted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def play(_cloud: Cloud, name: str, variables: dict[str, Any], **_more: Any) -> Any:
+        asked.append((name, variables["berth_request"]))
+        raise InvalidInput("enough")
+
+    monkeypatch.setattr("berth.runner.run_playbook", play)
+    run(cloud, "web-1", "--yes", "--host-is-gone", "h1")
+    run(cloud, "web-1", "--yes")
+    assert asked == [
+        ("guest_delete", {"names": ["web-1"], "host_is_gone": "h1"}), ("guest_delete", {"names": ["web-1"]}),
+    ]  # fmt: skip
