@@ -14,11 +14,21 @@ from berth.cli.progress import progress
 Names = Annotated[list[str], typer.Argument(help="Names of the guests.")]
 Project = Annotated[str | None, typer.Option("--project", help="Project of the guests.")]
 Timeout = Annotated[int, typer.Option("--timeout", min=1, help="Seconds that a guest has to shut down by itself.")]
+HostIsGone = Annotated[
+    str | None,
+    typer.Option("--host-is-gone", metavar="HOST", help="Start guests that this host ran; it never returns."),
+]
 
 
-def start(ctx: typer.Context, names: Names, project: Project = None, fmt: FormatOption = Format.TABLE) -> None:
-    """Start stopped guests."""
-    _change(ctx.obj, {"names": names, "action": "start", "project": project}, fmt)
+def start(
+    ctx: typer.Context,
+    names: Names,
+    project: Project = None,
+    host_is_gone: HostIsGone = None,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Start stopped guests. One that another host shows running is refused."""
+    _change(ctx.obj, {"names": names, "action": "start", "project": project, "host_is_gone": host_is_gone}, fmt)
 
 
 def stop(
@@ -40,11 +50,12 @@ def reboot(
     project: Project = None,
     hard: Annotated[bool, typer.Option("--hard", help="Cut the power and start again.")] = False,
     timeout_s: Timeout = 60,
+    host_is_gone: HostIsGone = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Reboot guests."""
+    """Reboot guests. One that another host shows running is refused."""
     request = {"names": names, "action": "reboot", "project": project, "hard": hard, "timeout_s": timeout_s}
-    _change(ctx.obj, request, fmt)
+    _change(ctx.obj, {**request, "host_is_gone": host_is_gone}, fmt)
 
 
 def _change(context: CliContext, request: dict[str, Any], fmt: Format) -> None:

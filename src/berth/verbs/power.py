@@ -19,6 +19,7 @@ from berth.verbs.copies import copies_elsewhere, domain_states
 from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import Answer, guest_answer, work_on_hosts
+from berth.verbs.reality import answers
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ _BEFORE = {Verb.START: VmState.STOPPED, Verb.STOP: VmState.ACTIVE}
 def begin(call: Call) -> Outcome:
     """Checks the guests' states and marks them. Returns the action and each host's work.
 
-    Raises NotFound, Busy, Conflict with every guest that is in the wrong state, or runs on another host already.
+    Raises NotFound, Busy, Conflict with every guest that is in the wrong state, or runs on another host already. What
+    the host `host_is_gone` of the request last showed does not count; Conflict when it does answer.
     """
     action, hard = str(call.request.get("action")), bool(call.request.get("hard"))
     change = _CHANGES.get((action, hard))
@@ -58,8 +60,9 @@ def begin(call: Call) -> Outcome:
         rows = find_guests(ledger, call.request["names"], project)
         uuids = [row.uuid for row in rows]
         _checked(rows, change)
+        lost = _lost_host(ledger, call.request.get("host_is_gone"))
         if call.check_mode:
-            _refuse_copies(ledger.hosts(), rows, change)
+            _refuse_copies([host for host in ledger.hosts() if host.name != lost], rows, change)
             would_change = not all(_is_done(row, change) for row in rows)
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": would_change}
         names = tuple(row.name for row in rows)
@@ -69,7 +72,7 @@ def begin(call: Call) -> Outcome:
         try:
             rows = find_guests(ledger, uuids, project)  # they may have changed before they were held
             tasks = _checked(rows, change)
-            _refuse_copies(hosts, rows, change)
+            _refuse_copies([host for host in hosts if host.name != lost], rows, change)
             _mark(ledger, begun.id, rows, tasks)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
@@ -105,6 +108,16 @@ def _checked(rows: list[GuestRow], change: _Change) -> dict[str, TaskState]:
     return tasks
 
 
+def _lost_host(ledger: Ledger, name: str | None) -> str | None:
+    """Returns the host that an operator says is gone. Raises NotFound, Conflict when it answered at the last look."""
+    if name is not None and answers(ledger.host(name)):
+        raise Conflict(
+            f"host {name} answered when it was last asked; allowed: one that does not",
+            hint="`berth sync` looks again: what it shows then counts",
+        )
+    return name
+
+
 def _refuse_copies(hosts: Iterable[HostRow], rows: Iterable[GuestRow], change: _Change) -> None:
     """Raises Conflict for every guest that would be turned on while another host shows it on: promise P1."""
     if change.power is not PowerState.RUNNING:
@@ -120,7 +133,8 @@ def _refuse_copies(hosts: Iterable[HostRow], rows: Iterable[GuestRow], change: _
             lines[0] if len(lines) == 1 else f"{len(lines)} copies of guests are on other hosts than recorded",
             details=() if len(lines) == 1 else tuple(lines),
             hint="`berth sync` looks again. Was it moved there? `virsh undefine` it on the recorded host, then "
-            "`berth doctor --fix`. Is it not wanted there? `virsh destroy` it there, then `berth sync`",
+            "`berth doctor --fix`. Is it not wanted there? `virsh destroy` it there, then `berth sync`. "
+            "If that host never returns: --host-is-gone HOST",
             data={"copies": lines},
         )
 

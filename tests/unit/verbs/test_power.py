@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from berth.cloud import Cloud
-from berth.errors import Conflict
+from berth.errors import Conflict, NotFound
 from berth.ledger import Ledger
 from berth.verbs import power
 
@@ -67,6 +67,21 @@ def test_what_another_host_once_showed_counts_while_it_is_silent(cloud: Cloud, w
     refresh(cloud, {host: "no route"})
     with pytest.raises(Conflict, match=f"running on host {host}"):
         power.begin(call(cloud, request={"names": ["web"], "action": "start"}))
+
+
+def test_a_host_that_is_gone_counts_no_more_once_somebody_says_so(cloud: Cloud, web: dict[str, Any]) -> None:
+    host = moved_by_hand(cloud, web, "shutdown")
+    request = {"names": ["web"], "action": "start", "host_is_gone": host}
+    with pytest.raises(Conflict, match=f"host {host} answered when it was last asked") as caught:
+        power.begin(call(cloud, request=request))
+    assert "berth sync" in caught.value.hint
+    refresh(cloud, {host: "no route"})
+    with pytest.raises(Conflict, match=f"running on host {host}") as caught:
+        power.begin(call(cloud, request={**request, "host_is_gone": None}))
+    assert "--host-is-gone" in caught.value.hint
+    with pytest.raises(NotFound, match="no host 'h9'"):
+        power.begin(call(cloud, request={**request, "host_is_gone": "h9"}))
+    assert power.begin(call(cloud, request=request))["hosts"] == [web["host"]]
 
 
 def test_a_copy_that_is_off_or_a_guest_that_is_turned_off_is_no_matter(cloud: Cloud, web: dict[str, Any]) -> None:
