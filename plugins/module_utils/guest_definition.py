@@ -113,7 +113,11 @@ def _target_mistakes(given: Mapping[str, Any], instances_path: str) -> List[str]
     if not DOMAIN_NAME.match(name):
         mistakes.append(f"name {name!r}, allowed are letters, digits, dot, dash and underscore")
     folder = given.get("instance_dir")
-    if folder is not None:
+    own_path = given.get("instances_path")
+    if own_path is not None and not _is_plain(own_path):
+        mistakes.append(f"instances_path {own_path!r}, allowed is an absolute path without dots")
+    elif folder is not None:
+        instances_path = own_path or instances_path
         expected = os.path.join(os.path.normpath(instances_path), uuid)
         if folder != expected:
             mistakes.append(f"instance_dir {folder!r}, allowed is {expected!r}")

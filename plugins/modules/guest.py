@@ -55,6 +55,10 @@ options:
       instance_dir:
         description: The guest's folder, C(<instances_path>/<uuid>).
         type: path
+      instances_path:
+        description:
+          - The folder that this guest's own is in, when it was made before O(instances_path) changed.
+        type: path
       console_log:
         description: The guest's console log; its name is C(<uuid>.log).
         type: path
@@ -239,6 +243,7 @@ GUEST: Dict[str, Any] = {
     "limits": {"type": "dict"},
     "group": {"type": "dict"},
     "instance_dir": {"type": "path"},
+    "instances_path": {"type": "path"},
     "console_log": {"type": "path"},
     "autostart": {"type": "bool", "default": False},
     "disks": {"type": "list", "elements": "dict"},

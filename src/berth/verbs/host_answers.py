@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from berth.cloud import Cloud
@@ -35,12 +36,16 @@ def guest_answer(registered: Mapping[str, Any], uuid: str) -> Answer:
 
 
 def guest_targets(row: GuestRow, host: HostRow) -> dict[str, str]:
-    """Returns what the guest module needs to act on a guest that is there."""
+    """Returns what the guest module needs to act on a guest that is there: where it was made, not where its host keeps
+    new ones now.
+    """
     paths = HostPaths.of(host)
+    instance_dir = str(row.plan.get("instance_dir") or paths.instance_dir(row.uuid))
     return {
         "uuid": row.uuid,
         "name": str(row.plan.get("domain_name") or domain_name(row.project, row.name)),
-        "instance_dir": str(row.plan.get("instance_dir") or paths.instance_dir(row.uuid)),
+        "instance_dir": instance_dir,
+        "instances_path": str(PurePosixPath(instance_dir).parent),
         "console_log": str(row.plan.get("console_log") or paths.console_log(row.uuid)),
     }
 
