@@ -94,6 +94,8 @@ def _checked(rows: list[GuestRow], change: _Change) -> dict[str, TaskState]:
     for row in rows:
         state = _BEFORE.get(change.verb, row.vm_state) if row.vm_state is change.vm_state else row.vm_state
         try:
+            if row.host is None and row.vm_state is VmState.ERROR:
+                raise _on_no_host(row)
             tasks[row.uuid] = check_action(change.verb, state, row.task_state, name=row.name)
         except Conflict as error:
             refused.append(error)
@@ -106,6 +108,13 @@ def _checked(rows: list[GuestRow], change: _Change) -> dict[str, TaskState]:
             hint=refused[0].hint,
         )
     return tasks
+
+
+def _on_no_host(row: GuestRow) -> Conflict:
+    return Conflict(
+        f"guest {row.name} is {row.vm_state} and on no host; allowed: a guest that was made",
+        hint=f"see why it was not: `berth events {row.name}`; then `berth delete {row.name}` and boot it again",
+    )
 
 
 def _lost_host(ledger: Ledger, name: str | None) -> str | None:

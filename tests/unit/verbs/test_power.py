@@ -12,6 +12,8 @@ import pytest
 from berth.cloud import Cloud
 from berth.errors import Conflict, NotFound
 from berth.ledger import Ledger
+from berth.ledger.model import PowerState, VmState
+from berth.ledger.rows import GuestResult
 from berth.verbs import power
 
 _SYNC = runpy.run_path(str(Path(__file__).with_name("test_sync.py")))
@@ -93,6 +95,30 @@ def test_a_copy_that_is_off_or_a_guest_that_is_turned_off_is_no_matter(cloud: Cl
     with Ledger.open(cloud.ledger_url) as ledger, ledger._database.write() as connection:
         connection.exec_driver_sql("UPDATE guests SET task_state = NULL")
     assert power.begin(call(cloud, request={"names": ["web"], "action": "stop"}))["hosts"] == [web["host"]]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"action": "start"}, {"action": "stop"}, {"action": "reboot"}, {"action": "reboot", "hard": True}]
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_guest_that_no_host_has_is_told_what_to_do(
+    cloud: Cloud, web: dict[str, Any], asked: dict[str, Any], check_mode: bool
+) -> None:
+    """As a boot leaves it that failed on every host."""
+    with Ledger.open(cloud.ledger_url) as ledger:
+        ledger.release_claims([web["uuid"]])
+        ledger.finish_guests([GuestResult(web["uuid"], VmState.ERROR, PowerState.NOSTATE)])
+    with pytest.raises(Conflict, match="guest web is error and on no host") as caught:
+        power.begin(call(cloud, request={"names": ["web"], **asked}, check_mode=check_mode))
+    assert "berth delete web" in caught.value.hint and "reboot" not in caught.value.hint
+
+
+def test_a_guest_that_is_being_made_is_told_to_wait(cloud: Cloud, web: dict[str, Any]) -> None:
+    """It has no host between two tries."""
+    with Ledger.open(cloud.ledger_url) as ledger, ledger._database.write() as connection:
+        connection.exec_driver_sql("UPDATE guests SET vm_state = 'building', host = NULL")
+    with pytest.raises(Conflict, match="cannot stop while it is building"):
+        power.begin(call(cloud, request={"names": ["web"], "action": "stop"}))
 
 
 def test_a_guest_that_changes_before_it_is_held_is_looked_at_again(
