@@ -47,10 +47,13 @@ def find_ours(connection: Any, uuid: str, *, force: bool) -> Any:
     """
     domain = find(connection, uuid)
     if domain is not None and not force and described(inactive_xml(domain))["record"] is None:
+        name = domain.name()
         raise GuestFailure(
             "foreign",
-            f"domain {domain.name()} of this host has the UUID {uuid} and no record of Berth; nothing was changed. "
-            "If it is to be treated as a guest all the same, say force",
+            f"domain {name} of this host has the UUID {uuid} and no record of Berth; nothing was changed. "
+            f"Look at it there: `virsh dumpxml {name}`. If nobody needs it, end it (`virsh destroy {name}`, "
+            f"`virsh undefine {name}`) and run this again. If it is the guest, start and stop it by `virsh`, "
+            "then `berth sync`",
         )
     return domain
 
