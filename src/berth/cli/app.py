@@ -35,7 +35,11 @@ from berth.cli import (
 )
 from berth.cli.context import CliContext
 from berth.cli.output import Format, fail
-from berth.errors import BerthError
+from berth.cli.usage import CLICK_ERROR, asks_for_help, usage_error
+from berth.errors import BerthError, InvalidInput
+
+# 128 + SIGINT, as shells have it; Typer's own code for Ctrl-C.
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="berth",
@@ -101,12 +105,20 @@ _REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectory
 def main() -> None:
     """Runs the command line. A user's mistake, and what the system refuses, end as error and hint with an exit code."""
     try:
-        app()
+        code = app(prog_name="berth", standalone_mode=False)
     except BerthError as error:
         fail(error, _wanted_format(sys.argv))
+    except CLICK_ERROR as error:
+        if asks_for_help(error):
+            sys.exit(InvalidInput.exit_code)
+        fail(usage_error(error), _wanted_format(sys.argv))
+    except typer.Abort as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            hint = "run the same again where somebody can answer; the verb's --help says how not to be asked"
+            fail(BerthError("nobody answered", hint=hint), _wanted_format(sys.argv))
+        code = INTERRUPTED
     except KeyboardInterrupt:
-        typer.echo("interrupted: run the same command again to finish what it began", err=True)
-        sys.exit(130)
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
@@ -114,6 +126,9 @@ def main() -> None:
         if "--debug" in sys.argv or not (isinstance(error, _REFUSED) or error.errno in _REFUSALS):
             raise
         fail(_refusal(error), _wanted_format(sys.argv))
+    if code == INTERRUPTED:
+        typer.echo("interrupted: run the same command again to finish what it began", err=True)
+    sys.exit(code or 0)
 
 
 def _refusal(error: OSError) -> BerthError:
@@ -125,7 +140,7 @@ def _refusal(error: OSError) -> BerthError:
 
 def _wanted_format(arguments: list[str]) -> Format:
     for first, second in zip(arguments, [*arguments[1:], ""], strict=True):
-        value = second if first in ("--format", "-f") else first.removeprefix("--format=")
+        value = second if first in ("--format", "-f") else first.removeprefix("--format=").removeprefix("-f")
         if first.startswith(("--format", "-f")) and value in set(Format):
             return Format(value)
     return Format.TABLE
