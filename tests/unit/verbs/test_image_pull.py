@@ -86,6 +86,13 @@ def test_every_wrong_name_is_told_at_once(cloud: Cloud) -> None:
     assert "unbuilt.raw is not on the controller" in caught.value.details[2]
 
 
+def test_the_tiny_image_comes_with_the_command_that_builds_it(cloud: Cloud) -> None:
+    (cloud.path / "images/tiny.raw").unlink()
+    tiny, other = (left["message"] for left in begin(cloud)["left_out"])
+    assert tiny.endswith(f"`tests/lab/lab.py image tiny {cloud.path}/images/tiny.raw` builds it in a checkout of Berth")
+    assert other.endswith("build or copy it first")
+
+
 def test_unknown_hosts_are_told(cloud: Cloud) -> None:
     with pytest.raises(NotFound, match="did you mean 'h1'"):
         begin(cloud, images=["tiny"], hosts=["h1x"])
