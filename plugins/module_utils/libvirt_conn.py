@@ -64,9 +64,8 @@ def connect(module: Any, uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
     try:
         return open_connection(uri, timeout_s)
     except libvirt.libvirtError as error:
-        check = "" if is_denied(error) else "; check that its daemon runs on this host"
         return module.fail_json(
-            msg=f"cannot connect to libvirt at {uri}: {describe(error)}{check}",
+            msg=f"cannot connect to libvirt at {uri}: {describe_unusable(error)}",
             libvirt_error_code=error.get_error_code(),
         )
 
@@ -102,6 +101,12 @@ def describe(error: Any) -> str:
     """Returns libvirt's message with its code, which is what one searches for, and what to do for a mere user."""
     text = f"{str(error).rstrip('.')} (libvirt error {error.get_error_code()})"
     return f"{text}: {_BECOME}" if is_denied(error) else text
+
+
+def describe_unusable(error: Any) -> str:
+    """Returns describe() of an error that kept everything from being done, with where to look."""
+    text = describe(error)
+    return text if is_denied(error) else f"{text}; check that its daemon runs on this host"
 
 
 class Link:

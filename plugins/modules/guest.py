@@ -295,8 +295,8 @@ def _carry_out(module: AnsibleModule) -> List[Work]:
             return make_absent(guests, options)
         return set_power(guests, state, options)
     except libvirt_conn.libvirt.libvirtError as error:
-        said = f"libvirt at {options.uri} cannot be used: {libvirt_conn.describe(error)}"
-        failure = GuestFailure("libvirt", f"{said}; check that its daemon runs on this host")
+        said = libvirt_conn.describe_unusable(error)
+        failure = GuestFailure("libvirt", f"libvirt at {options.uri} cannot be used: {said}")
     except LockError as error:
         failure = GuestFailure("locked", str(error))
     # Nothing was looked at and nothing was done.
