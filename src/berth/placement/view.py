@@ -45,12 +45,14 @@ class View:
         usage.disk_mib_room[row] = min(fleet.disk_mib_total[row], disk_mib_left)
         usage.vcpus_free[row] -= needs.vcpus
         usage.memory_mib_free[row] -= needs.memory_mib
-        usage.disk_mib_free[row] -= needs.disk_mib
         usage.num_guests[row] += 1
         usage.num_io_ops[row] += 1
         if request.group is not None:
             self.members_by_row(request.group)[row] += 1
         self.booked.setdefault(row, []).append(_as_guest(request, pins))
+        measured = self._measured_less_booked(row)
+        promised = fleet.disk_mib_total[row] - usage.disk_mib_booked[row] - fleet.reserved_host_disk_mib[row]
+        usage.disk_mib_free[row] = promised if measured is None else min(promised, measured)
         self.rows_of_booked[request.uuid] = row
         self.log.append(row)
 
