@@ -35,6 +35,7 @@ from berth.placement.fleet import Fleet, build_fleet
 from berth.placement.model import Aggregate, GuestOnHost, Host, Policy, ServerGroup
 from berth.placement.naming import did_you_mean
 from berth.placement.pinning import NO_PINS, Pins
+from berth.placement.profile_schema import placement_schema
 from berth.placement.profiles import Profiles, parse_profiles
 from berth.placement.registry import BUILT_IN, Registry
 from berth.units import format_cpus
@@ -145,13 +146,14 @@ _GROUP = record(
     {"policy": one_of(*Policy), "max_server_per_host": COUNT, "members": list_of(NAME)},
     "policy",
 )
+PLACEMENT = Kind("a map of keys", placement_schema(), lambda value: isinstance(value, Mapping))
 FLEET: Kind = record(
     {
         "now": NUMBER,
         "hosts": list_of(_HOST),
         "aggregates": map_of(TEXTS),
         "groups": map_of(_GROUP),
-        "placement": ANY_MAP,
+        "placement": PLACEMENT,
     },
     "hosts",
 )

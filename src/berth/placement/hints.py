@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from berth.errors import InvalidInput, Problem
 from berth.placement.model import GuestRequest
+from berth.placement.naming import did_you_mean
 
 if TYPE_CHECKING:
     from berth.placement.profile import Profile
 
 KNOWN = ("different_host", "same_host", "build_near_host_ip", "cidr", "query")
+GUEST_HINTS = ("different_host", "same_host")
 READ_BY = {
     "different_host": "DifferentHostFilter",
     "same_host": "SameHostFilter",
@@ -48,6 +50,32 @@ def guests_in(hints: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(str(part) for part in value)
 
 
+class KnownGuests:
+    """The guests that hints of one project may name: any by UUID, the project's own by name, case ignored.
+
+    `guests` are triples of UUID, name and project.
+    """
+
+    def __init__(self, project: str, guests: Iterable[tuple[str, str, str]]) -> None:
+        self.project = project
+        self.uuids: set[str] = set()
+        self.by_name: dict[str, tuple[str, str]] = {}
+        for uuid, name, owner in guests:
+            self.uuids.add(uuid)
+            if owner == project:
+                self.by_name[name.casefold()] = (name, uuid)
+
+    def uuid_of(self, name: str) -> str | None:
+        """Returns the UUID of the guest of that name or UUID, None when nothing has it."""
+        found = self.by_name.get(name.casefold())
+        return found[1] if found else name if name in self.uuids else None
+
+    def unknown(self, name: str) -> str:
+        """Returns that no guest has the name, and which one may be meant."""
+        names = [known for known, _ in self.by_name.values()]
+        return f"no guest {name!r} in project {self.project}; {did_you_mean(name, names)}"
+
+
 def network_in(hints: Mapping[str, Any]) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """Returns the network of `build_near_host_ip` and `cidr` (default /24), None without the hint.
 
@@ -65,7 +93,7 @@ def hint_problems(hints: Mapping[str, Any]) -> Iterator[str]:
     for name, value in hints.items():
         if name not in KNOWN:
             yield f"unknown hint {name!r}; known: {', '.join(KNOWN)}"
-        elif name in ("different_host", "same_host") and not _is_names(value):
+        elif name in GUEST_HINTS and not _is_names(value):
             yield f"hint {name}: found {value!r}, allowed: a guest's UUID or a list of them"
 
 

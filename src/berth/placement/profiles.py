@@ -41,8 +41,8 @@ _PROFILE_KEYS = (
     "max_attempts",
     "plugins",
 )
-_SCHEDULERS = ("filter", "chance")
-_MOST = 1_000_000
+SCHEDULERS = ("filter", "chance")
+MOST = 1_000_000
 _ABOVE_ZERO = ("facts_max_age_s",)
 
 
@@ -154,7 +154,7 @@ class _Parser:
             self.wrong((*path, "shuffle_best_same_weighed_hosts"), f"found {shuffle!r}, allowed: true, false")
             shuffle = False
         scheduler = given.get("scheduler", base.scheduler)
-        self._known((*path, "scheduler"), scheduler, _SCHEDULERS, "scheduler")
+        self._known((*path, "scheduler"), scheduler, SCHEDULERS, "scheduler")
         return replace(base, name=name, shuffle_best_same_weighed_hosts=shuffle, scheduler=str(scheduler), **changes)
 
     def _names(self, path: Path, given: Any, base: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...]:
@@ -242,7 +242,7 @@ class _Parser:
         return False
 
     def _whole(self, path: Path, value: Any, least: int) -> bool:
-        if type(value) is int and least <= value <= _MOST:
+        if type(value) is int and least <= value <= MOST:
             return True
         self.wrong(path, f"found {value!r}, allowed: a whole number, {least} or more")
         return False

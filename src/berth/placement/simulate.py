@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from berth.placement.documents import Reading, Where, dotted
 from berth.placement.engine import Decision, Placement, place
 from berth.placement.fleet import build_fleet
 from berth.placement.fleet_document import FLEET, FleetDocument, write_fleet
@@ -15,6 +16,7 @@ from berth.placement.hints import check_hints
 from berth.placement.model import Host, ServerGroup
 from berth.placement.report import Report
 from berth.placement.request_document import REQUESTS, RequestItem
+from berth.placement.request_names import with_guests_found, without_moved
 from berth.placement.view import View
 
 
@@ -75,12 +77,18 @@ class Simulation:
         return lines
 
 
-def simulate(document: FleetDocument, items: Iterable[RequestItem], *, seed: int | None = None) -> Simulation:
+def simulate(
+    document: FleetDocument, items: Iterable[RequestItem], *, seed: int | None = None, where: Where = dotted
+) -> Simulation:
     """Returns what becomes of the requests, one after the other, each on what those before it left.
 
-    A request that cannot be served changes nothing, and the next one is tried. Raises InvalidInput for mistakes
-    in a request, NotFound for a profile that is none.
+    A request that cannot be served changes nothing, and the next one is tried. `where` turns a path in the requests'
+    document into file, line and path. Raises InvalidInput for mistakes in a request: guests that are in the fleet
+    already, or named in a hint and nowhere; NotFound for a profile that is none.
     """
+    reading = Reading("requests", where)
+    items = with_guests_found(document.hosts, items, reading)
+    reading.finish("`berth simulate --schema` prints what is allowed")
     outcomes = []
     for number, item in enumerate(items):
         decision = _decide(document, item, None if seed is None else _seed_of(seed, number))
@@ -111,7 +119,8 @@ def _last(decision: Decision, item: RequestItem) -> int:
 
 
 def _after(document: FleetDocument, decision: Decision) -> FleetDocument:
-    hosts = hosts_after(document.hosts, decision.placements)
+    left = without_moved(document.hosts, (placement.request for placement in decision.placements))
+    hosts = hosts_after(left, decision.placements)
     groups = dict(document.groups)
     for placement in decision.placements:
         group = placement.request.group

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from berth.errors import InvalidInput, NotFound, Problem
-from berth.ledger.rows import GuestRow
 from berth.ledger.store import Ledger
+from berth.placement.hints import GUEST_HINTS, KnownGuests
 from berth.placement.query import problems_in
 from berth.spec.request import BootRequest
 from berth.spec.suggest import did_you_mean
@@ -22,9 +22,9 @@ def placement_hints(ledger: Ledger, request: BootRequest) -> dict[str, Any]:
     Raises NotFound for every guest and host that the request names and nothing has; InvalidInput for other mistakes.
     """
     hints = request.hints
-    guests = _Guests(ledger, request.project) if hints.different_host or hints.same_host else None
+    guests = _guests(ledger, request.project) if hints.different_host or hints.same_host else None
     problems, found = list(_unknown_hosts(ledger, request)), {}
-    for key in ("different_host", "same_host"):
+    for key in GUEST_HINTS:
         names = getattr(hints, key)
         uuids = {name: guests.uuid_of(name) for name in names} if guests else {}
         problems += [Problem(f"hints.{key}", guests.unknown(name)) for name in names if guests and not uuids[name]]
@@ -38,6 +38,10 @@ def placement_hints(ledger: Ledger, request: BootRequest) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value}
 
 
+def _guests(ledger: Ledger, project: str) -> KnownGuests:
+    return KnownGuests(project, ((row.uuid, row.name, row.project) for row in ledger.guests()))
+
+
 def _unknown_hosts(ledger: Ledger, request: BootRequest) -> Iterator[Problem]:
     """Yields hosts that are asked for and not there; one that is to be ignored may be gone already."""
     asked = {"forced host": request.forced_host, "destination": request.hints.destination}
@@ -47,21 +51,3 @@ def _unknown_hosts(ledger: Ledger, request: BootRequest) -> Iterator[Problem]:
     for what, name in asked.items():
         if name and name.casefold() not in {host.casefold() for host in known}:
             yield Problem(what, f"no host {name!r}; {did_you_mean(name, known)}")
-
-
-class _Guests:
-    """The guests that hints of one project may name: any by UUID, the project's own by name."""
-
-    def __init__(self, ledger: Ledger, project: str) -> None:
-        rows = ledger.guests()
-        self.project = project
-        self.by_name: dict[str, GuestRow] = {row.name.casefold(): row for row in rows if row.project == project}
-        self.uuids = {row.uuid for row in rows}
-
-    def uuid_of(self, name: str) -> str | None:
-        row = self.by_name.get(name.casefold())
-        return row.uuid if row else name if name in self.uuids else None
-
-    def unknown(self, name: str) -> str:
-        names = [row.name for row in self.by_name.values()]
-        return f"no guest {name!r} in project {self.project}; {did_you_mean(name, names)}"

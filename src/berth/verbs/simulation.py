@@ -36,7 +36,7 @@ def play(fleet_file: Path, requests_file: Path, *, seed: int | None = None) -> P
     registry = load_registry(plugin_names(placement), fleet_file.parent)
     fleet = read_fleet(fleet_text.value, registry=registry, where=fleet_text.where)
     items = read_requests(requests_text.value, fleet.groups, where=requests_text.where)
-    return Played(simulate(fleet, items, seed=seed), dict(placement))
+    return Played(simulate(fleet, items, seed=seed, where=requests_text.where), dict(placement))
 
 
 def _read(path: Path) -> Document:

@@ -138,6 +138,14 @@ def test_simulate_names_every_mistake_with_file_and_line(tmp_path: Path) -> None
     told = berth(None, "simulate", str(fleet_file), str(requests), code=2).stderr
     assert "fleet.yml:3: hosts[0].vcpus: unknown key 'vcpus'" in told
     assert "fleet.yml:4: hosts[1].memory_mib_total: found '.nan', allowed: a whole number" in told
+    fleet_file.write_text("hosts:\n- {name: c1, guests: [{uuid: u-old, name: old}]}\n")
+    requests.write_text(
+        "requests:\n- {name: old, vcpus: 1, memory_mib: 1}\n"
+        "- {name: a, vcpus: 1, memory_mib: 1,\n   hints: {different_host: odl}}\n"
+    )
+    told = berth(None, "simulate", str(fleet_file), str(requests), code=2).stderr
+    assert "requests.yml:2: requests[0]: guest old is in the fleet, on c1" in told
+    assert "requests.yml:4: requests[1].hints.different_host: no guest 'odl'" in told and "did you mean old?" in told
     assert "cannot be read" in berth(None, "simulate", str(tmp_path / "x"), str(requests), code=2).stderr
     assert "two files" in berth(None, "simulate", code=2).stderr
 

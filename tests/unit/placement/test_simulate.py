@@ -100,8 +100,44 @@ def test_the_schema_takes_what_is_read():
     jsonschema.Draft202012Validator.check_schema(printed)
     for document in (FLEET, REQUESTS, write_fleet(run().after)):
         jsonschema.validate(document, printed)
+
+
+SCHEMA_REFUSES = {
+    "a key": {"hosts": [{"name": "c1", "typo": 1}]},
+    "a profile's key": {"hosts": [], "placement": {"profiles": {"a": {"filtres": []}}}},
+    "a multiplier": {"hosts": [], "placement": {"profiles": {"a": {"multipliers": {"ram_weight_multiplier": "1"}}}}},
+    "an option": {"hosts": [], "placement": {"profiles": {"a": {"options": {"max_io_ops_per_host": -1}}}}},
+    "a kind": {"hosts": [], "placement": {"profiles": {"a": {"options": {"pci_aliases": {"x": {"kind": "VF"}}}}}}},
+    "a hint": {"requests": [{"name": "a", "hints": {"diferent_host": "b"}}]},
+    "a hint's value": {"requests": [{"name": "a", "hints": {"same_host": 5}}]},
+}
+
+
+@pytest.mark.parametrize("document", SCHEMA_REFUSES.values(), ids=SCHEMA_REFUSES)
+def test_the_schema_refuses_what_is_refused(document):
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"hosts": [{"name": "c1", "typo": 1}]}, printed)
+        jsonschema.validate(document, schema())
+
+
+def test_the_schema_takes_every_part_of_a_profile():
+    profile = {
+        "extends": "b",
+        "filters": {"add": ["IoOpsFilter", "OfAPlugin"], "remove": ["JsonFilter"]},
+        "weighers": ["RAMWeigher", "OfAPlugin"],
+        "multipliers": {"ram_weight_multiplier": -1, "of_a_plugin": 2.5},
+        "options": {
+            "facts_max_age_s": 60,
+            "isolated_hosts": ["c1"],
+            "metrics_weight_setting": {"heat": -1},
+            "pci_aliases": {"nic": {"vendor_id": "8086", "product_id": 1520, "kind": "type-VF"}},
+            "plugin_options": {"any": ["thing"]},
+        },
+        "scheduler": "chance",
+        "max_attempts": 2,
+        "plugins": ["rack"],
+    }
+    placement = {"default": "a", "projects": {"lab": "b"}, "profiles": {"a": profile, "b": None}}
+    jsonschema.validate({"hosts": [], "placement": placement}, schema())
 
 
 def host(**changes):
@@ -150,6 +186,20 @@ BAD_REQUESTS = {
     "group": ([{"name": "a", "flavor": "small", "group": "spraed"}], "did you mean spread?"),
     "twice": ([{"name": "a", "flavor": "small"}, {"name": "a", "flavor": "small"}], "asked for twice"),
     "count": ([{"name": "a", "flavor": "small", "count": 0}], "count: found 0"),
+    "hint": ([{"name": "a", "flavor": "small", "hints": {"diferent_host": "old"}}], "did you mean different_host?"),
+    "hint's value": ([{"name": "a", "flavor": "small", "hints": {"cidr": "wide"}}], "hints.cidr: found 'wide'"),
+    "zone and host": (
+        [{"name": "a", "flavor": "small", "availability_zone": "nova:c2", "force_host": "c3"}],
+        "requests[0].force_host: found 'c3', allowed: c2, which availability_zone forces, or nothing",
+    ),
+    "host and node": (
+        [{"name": "a", "flavor": "small", "force_host": "c2", "force_node": "c3"}],
+        "force_node: found 'c3', allowed: c2, which force_host forces",
+    ),
+    "node and destination": (
+        [{"name": "a", "flavor": "small", "force_node": "c2", "destination": "c3"}],
+        "destination: found 'c3', allowed: c2, which force_node forces",
+    ),
 }
 
 
@@ -172,3 +222,64 @@ def test_zone_and_forced_host_in_one_word():
     )
     assert (item.guests[0].availability_zone, item.guests[0].force_host) == ("nova", "c2")
     assert simulate(document, [item]).outcomes[0].placements[0].host == "c2"
+
+
+def test_a_forced_node_is_a_forced_host():
+    result = run(requests={"requests": [{"name": "a", "vcpus": 1, "memory_mib": 1, "force_node": "c2"}]})
+    assert result.outcomes[0].placements[0].host == "c2"
+
+
+def small(name, **more):
+    return {"name": name, "vcpus": 1, "memory_mib": 64, **more}
+
+
+NAMED = {
+    "a uuid of the fleet": (
+        [small("new", uuid="u-old")],
+        "requests[0]: guest new is in the fleet, on c1: give the new",
+    ),
+    "a name of the fleet": (
+        [small("old", group="spread")],
+        "requests[0]: guest old is in the fleet, on c1: give the new",
+    ),
+    "one of several": (
+        [small("o", uuid="u", count=2), small("u", uuid="u-old")],
+        "requests[1]: guest u is in the fleet",
+    ),
+    "moved from elsewhere": ([small("old", uuid="u-old", current_host="c2")], "`current_host: c1`"),
+    "different from nobody": (
+        [small("a", hints={"different_host": ["old", "odl"]})],
+        "requests[0].hints.different_host: no guest 'odl' in project default; did you mean old?",
+    ),
+    "with nobody": ([small("a", hints={"same_host": "ghost"})], "requests[0].hints.same_host: no guest 'ghost'"),
+    "with one that comes later": ([small("a", hints={"same_host": "b"}), small("b")], "no guest 'b'"),
+    "of another project": ([small("a", project="lab", hints={"same_host": "old"})], "no guest 'old' in project lab"),
+}
+
+
+@pytest.mark.parametrize(("requests", "text"), NAMED.values(), ids=NAMED)
+def test_guests_that_are_there_already_and_guests_that_are_not(requests, text):
+    document = read_fleet(FLEET)
+    items = read_requests({"requests": requests}, document.groups)
+    with pytest.raises(InvalidInput) as caught:
+        simulate(document, items)
+    assert text in "\n".join((str(caught.value), *caught.value.details))
+
+
+HINTED = {**FLEET, "placement": {"profiles": {"default": {"filters": ["DifferentHostFilter", "SameHostFilter"]}}}}
+
+
+@pytest.mark.parametrize("name", ["old", "OLD", "u-old"])
+def test_hints_name_guests_by_name_or_uuid_and_those_of_earlier_requests(name):
+    requests = [small("a", hints={"different_host": name}), small("b", hints={"same_host": ["a"]})]
+    result = run(HINTED, {"requests": requests})
+    assert [outcome.placements[0].host for outcome in result.outcomes] == ["c2", "c2"]
+
+
+def test_a_guest_that_moves_leaves_its_host():
+    moving = {"uuid": "u-old", "current_host": "c1", "group": "spread", "ignore_hosts": ["c1"]}
+    result = run(requests={"requests": [small("old", **moving), small("next", group="spread")]})
+    assert [outcome.placements[0].host for outcome in result.outcomes] == ["c2", "c1"]
+    after = {host.name: host for host in result.after.hosts}
+    assert [guest.uuid for guest in after["c1"].guests] == ["next"] and after["c1"].vcpus_used == 1
+    assert result.after.groups["spread"].members == {"u-old": "c2", "next": "c1"}
