@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -250,10 +250,11 @@ def build_fleet(hosts: Iterable[Host]) -> Fleet:
     """Returns the hosts as columns, sorted by name.
 
     Raises InvalidInput with every host whose name is empty or taken, whose amounts are not whole numbers
-    from 0 to LARGEST, whose ratios are not numbers above 0 and at most that, or whose aggregates contradict each other.
+    from 0 to LARGEST, whose ratios are not numbers above 0 and at most that, whose aggregates contradict each other, or
+    which has a guest or a PCI device that is there already.
     """
     ordered = tuple(sorted(hosts, key=lambda host: host.name))
-    checks = (_name_problems, _number_problems, _measure_problems, _aggregate_problems)
+    checks = (_name_problems, _number_problems, _measure_problems, _aggregate_problems, _twice_problems)
     problems = [problem for check in checks for problem in check(ordered)]
     if problems:
         raise InvalidInput.from_problems("fleet", problems, hint="mend the hosts' facts or variables")
@@ -313,3 +314,26 @@ def _aggregate_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
             first = seen.setdefault(aggregate.name, aggregate)
             if first is not aggregate and first.metadata != aggregate.metadata:
                 yield Problem(f"host {host.name}", f"aggregate {aggregate.name}: metadata differs from another host's")
+
+
+def _twice_problems(hosts: tuple[Host, ...]) -> Iterable[Problem]:
+    for at, _, text in twice(hosts):
+        yield Problem(f"host {hosts[at].name}", text)
+
+
+def twice(hosts: Sequence[Host]) -> Iterator[tuple[int, tuple[str | int, ...], str]]:
+    """Yields each guest and PCI device that was there before: its host's index, the path in that host, and the text.
+
+    A guest is on one host of the fleet, a device in a host is one device.
+    """
+    homes: dict[str, str] = {}
+    for at, host in enumerate(hosts):
+        for index, guest in enumerate(host.guests):
+            if guest.uuid in homes:
+                yield at, ("guests", index, "uuid"), f"guest {guest.uuid} is on host {homes[guest.uuid]} already"
+            homes.setdefault(guest.uuid, host.name)
+        addresses: set[str] = set()
+        for index, device in enumerate(host.pci_devices):
+            if device.address in addresses:
+                yield at, ("pci_devices", index, "address"), f"device {device.address} is there already"
+            addresses.add(device.address)

@@ -31,7 +31,7 @@ from berth.placement.documents import (
     one_of,
     record,
 )
-from berth.placement.fleet import Fleet, build_fleet
+from berth.placement.fleet import Fleet, build_fleet, twice
 from berth.placement.model import Aggregate, GuestOnHost, Host, Policy, ServerGroup
 from berth.placement.naming import did_you_mean
 from berth.placement.pinning import NO_PINS, Pins
@@ -178,7 +178,7 @@ def read_fleet(document: Any, *, registry: Registry = BUILT_IN, where: Where = d
     """Returns the fleet of a parsed document. Hosts without `facts_at` have facts of that moment.
 
     Used amounts that are not given are the sums of the host's guests. Raises InvalidInput with every mistake:
-    unknown keys and values, aggregates and group members that nothing has.
+    unknown keys and values, aggregates and group members that nothing has, guests and devices that are there twice.
     """
     reading = Reading("fleet", where)
     reading.check(FLEET, document)
@@ -195,6 +195,8 @@ def read_fleet(document: Any, *, registry: Registry = BUILT_IN, where: Where = d
                 text = f"unknown aggregate {name!r}; {did_you_mean(name, aggregates)}"
                 reading.wrong(("hosts", at, "aggregates", index), text)
         hosts.append(_host(raw, aggregates, now_s))
+    for at, path, text in twice(hosts):
+        reading.wrong(("hosts", at, *path), text)
     groups = _groups(document.get("groups") or {}, hosts, reading)
     reading.finish()
     profiles = parse_profiles(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +45,10 @@ def numa_cells(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[N
 
 
 def pci_devices(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[PciDevice, ...]:
-    """Returns the devices that guests may have: those bound to vfio-pci, and those that the settings name."""
+    """Returns the devices that guests may have: those bound to vfio-pci, and those that the settings name.
+
+    Raises ValueError for an address that two of them have.
+    """
     named = settings.get("pci_passthrough", ())
     found = []
     for device in facts.get("pci_devices") or ():
@@ -59,6 +63,10 @@ def pci_devices(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[
                     kind=str(device.get("kind") or DEVICE_KINDS[0]),
                 )
             )
+    addresses = Counter(device.address for device in found)
+    for address, count in addresses.items():
+        if count > 1:
+            raise ValueError(f"address {address} is there twice")
     return tuple(sorted(found, key=lambda device: device.address))
 
 

@@ -80,6 +80,12 @@ def test_facts_become_a_host():
     assert (host.limits.vcpus, host.limits.memory_mib, host.limits.disk_mib) == (16, 7680, 100000)
 
 
+def test_a_device_twice_is_a_problem_of_that_host_alone():
+    facts = copy.deepcopy(FACTS)
+    facts["pci_devices"] *= 2
+    assert "address 0000:02:00.0 is there twice" in host_from_facts("h1", facts).facts_problem
+
+
 def test_variables_become_settings():
     variables = {
         "berth_availability_zone": "a",

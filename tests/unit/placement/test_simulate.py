@@ -8,7 +8,10 @@ import pytest
 import yaml
 
 from berth.errors import InvalidInput, NotFound
-from berth.placement import read_fleet, read_requests, schema, simulate, write_fleet
+from berth.placement import GuestOnHost, Host, build_fleet, read_fleet, read_requests, schema, simulate, write_fleet
+from berth.placement.devices import PciDevice
+
+DEVICE = PciDevice("0000:00:01.0", "10de", "1eb8")
 
 FLEET = yaml.safe_load("""
 now: 100
@@ -153,6 +156,21 @@ BAD_FLEETS = {
     "nan": (host(cpu_allocation_ratio=float("nan")), "allowed: a finite number above 0"),
     "aggregate": ({"hosts": [{"name": "c1", "aggregates": ["fst"]}], "aggregates": {"fast": {}}}, "did you mean fast?"),
     "twice": ({"hosts": [{"name": "c1"}, {"name": "C1"}]}, "the name is taken by host C1"),
+    "guest twice": (
+        {
+            "hosts": [
+                {"name": "c2"},
+                {"name": "c1", "guests": [{"uuid": "u"}]},
+                {"name": "c0", "guests": [{"uuid": "u"}]},
+            ]
+        },
+        "hosts[2].guests[0].uuid: guest u is on host c1 already",
+    ),
+    "guest twice on one host": (host(guests=[{"uuid": "u"}, {"uuid": "u"}]), "hosts[0].guests[1].uuid: guest u is on"),
+    "device twice": (
+        host(pci_devices=[{"address": "a", "vendor_id": "b", "product_id": "c"} for _ in range(2)]),
+        "hosts[0].pci_devices[1].address: device a is there already",
+    ),
     "unknown guest": (
         {**host(), "groups": {"g": {"policy": "affinity", "members": ["ghost"]}}},
         "groups.g.members[0]: unknown guest 'ghost'",
@@ -283,3 +301,9 @@ def test_a_guest_that_moves_leaves_its_host():
     after = {host.name: host for host in result.after.hosts}
     assert [guest.uuid for guest in after["c1"].guests] == ["next"] and after["c1"].vcpus_used == 1
     assert result.after.groups["spread"].members == {"u-old": "c2", "next": "c1"}
+
+
+@pytest.mark.parametrize("twice", [{"guests": (GuestOnHost("u"),)}, {"pci_devices": (DEVICE, DEVICE)}])
+def test_a_fleet_has_each_guest_and_each_device_once(twice):
+    with pytest.raises(InvalidInput, match=r"host c2: (guest u|device 0000:00:01.0) is "):
+        build_fleet([Host("c1", guests=(GuestOnHost("u"),)), Host("c2", **twice)])
