@@ -16,7 +16,9 @@ from berth.units import MIB_PER_GIB
 
 
 def _cpu_info(host: Host) -> dict[str, Any]:
-    cpu = host.facts.get("cpu") or {}
+    cpu = host.facts.get("cpu")
+    if not isinstance(cpu, Mapping):  # a fleet's file may hold any facts
+        cpu = {}
     found = {
         "arch": host.facts.get("architecture"),
         "model": cpu.get("model"),
@@ -112,7 +114,7 @@ def walk(value: Any, path: Sequence[str]) -> Any:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         if not isinstance(value, Mapping):
             return None

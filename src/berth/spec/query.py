@@ -10,6 +10,7 @@ from typing import Any
 
 OPERATORS = ("=", "<", ">", "<=", ">=", "in", "not", "or", "and")
 MAX_DEPTH = 32
+LARGEST = 2**53  # what a host can have of anything
 QUERY_RULE = 'a JSON list such as [">=", "$free_ram_mb", 1024]'
 
 
@@ -30,6 +31,10 @@ def _no_number(word: str) -> Any:
     raise ValueError(f"{word} is no number")
 
 
+def _is_comparable(number: float) -> bool:
+    return abs(number) <= LARGEST if isinstance(number, int) else isfinite(number)
+
+
 def _problems(query: list[Any], depth: int) -> Iterator[str]:
     if not query:
         return
@@ -44,5 +49,6 @@ def _problems(query: list[Any], depth: int) -> Iterator[str]:
             yield from _problems(operand, depth + 1)
         elif isinstance(operand, dict):
             yield f"a map is no operand: {operand}"
-        elif isinstance(operand, float) and not isfinite(operand):
-            yield f"{operand} is no number to compare with"
+        elif isinstance(operand, int | float) and not _is_comparable(operand):
+            shown = operand if isinstance(operand, float) else "a whole number beyond 2**53"
+            yield f"{shown} is no number to compare with"

@@ -119,6 +119,8 @@ MISTAKES = {
     "trait": ({"extra_specs": {"trait:X": "needed"}}, "allowed: required, forbidden"),
     "query json": ({"hints": {"query": "[oops"}}, "no JSON list"),
     "query operator": ({"hints": {"query": ["~", 1, 2]}}, "unknown operator '~'"),
+    "query number": ({"hints": {"query": '[">=", "$free_ram_mb", 1' + 400 * "0" + "]"}}, "beyond 2**53 is no number"),
+    "query number inside": ({"hints": {"query": ["not", ["=", "$host", -(10**400)]]}}, "beyond 2**53 is no number"),
     "query attribute": ({"hints": {"query": ["=", "$free_ram", 2]}}, "unknown attribute $free_ram"),
     "network": ({"hints": {"build_near_host_ip": "here"}}, "build_near_host_ip"),
     "hint": ({"hints": {"diferent_host": "u"}}, "unknown hint 'diferent_host'"),
