@@ -9,7 +9,7 @@
 docs/placement.md explains it and shows how to add a filter.
 """
 
-from berth.placement.capacity import FlavorCapacity, Stranded, Survival, capacity, survival
+from berth.placement.capacity import FlavorCapacity, Survival, capacity, survival
 from berth.placement.engine import Decision, Failure, Placement, place, place_what_fits
 from berth.placement.facts import OTHER_CLOUDS, HostStatus, HostUsage, host_from_facts
 from berth.placement.filters.base import Filter, HostFilter, Reads
@@ -27,6 +27,7 @@ from berth.placement.registry import BUILT_IN, Registry
 from berth.placement.report import Report, Share, Stage, Weighed
 from berth.placement.request_document import RequestItem, read_requests
 from berth.placement.simulate import Outcome, Simulation, schema, simulate
+from berth.placement.stranding import Stranded
 from berth.placement.weighers.base import HostWeigher, Weigher
 
 __all__ = [

@@ -14,30 +14,20 @@ from berth.errors import InvalidInput
 from berth.placement.checks import check_requests
 from berth.placement.engine import place_what_fits
 from berth.placement.filters.availability_zone import zones_of
-from berth.placement.filters.base import Reads
+from berth.placement.filters.base import Filter, Reads
 from berth.placement.filters.io_ops import IoOpsFilter
 from berth.placement.filters.resources import Resources
-from berth.placement.fleet import ALL, Fleet, Integers, build_fleet
+from berth.placement.fleet import ALL, Fleet, Integers, Mask, Rows, build_fleet
 from berth.placement.model import GuestRequest, ServerGroup
 from berth.placement.movable import request_for
 from berth.placement.outcome import pins_on
-from berth.placement.profile import Profile
+from berth.placement.profile import Pipeline, Profile
 from berth.placement.shapes import Shape
+from berth.placement.stranding import Stranded, serves_when_empty, stranded, what_stops
 from berth.placement.view import View, one_row
 
 _BAR = 40
 _MOST_PER_HOST = 10_000
-
-
-@dataclass(frozen=True)
-class Stranded:
-    """What is left on the hosts where one resource is used up for a flavor: nobody of that flavor can have it."""
-
-    resource: str
-    hosts: int
-    vcpus: int
-    memory_mib: int
-    disk_mib: int
 
 
 @dataclass(frozen=True)
@@ -114,19 +104,31 @@ def _of_flavor(fleet: Fleet, request: GuestRequest, profile: Profile, now_s: flo
         filters=tuple(rule for rule in profile.pipeline.filters if not isinstance(rule, IoOpsFilter)),
         weighers=(),
     )
-    rows = Shape(view, request, pipeline).scores.rows
-    changing = [
-        rule
-        for rule in pipeline.filters
-        if rule.reads_for(request) != Reads.FACTS and rule.passes(view, request, ALL) is not None
-    ]
-    counts = np.zeros(fleet.size, dtype=np.int64)
+    usable, changing = _sorted_out(view, request, pipeline)
+    counts, stops = np.zeros(fleet.size, dtype=np.int64), {}
     if all(isinstance(rule, Resources) for rule in changing):
+        rows = Shape(view, request, pipeline).scores.rows
         counts[rows] = _by_arithmetic(fleet, request)[rows]
     else:
-        for row in rows:
-            counts[row] = _by_booking(fleet, int(row), request, profile, now_s)
-    return _summed(fleet, request, counts)
+        for row in np.flatnonzero(usable).tolist():
+            counts[row], stop = _by_booking(View(fleet, now_s), row, request, pipeline.filters)
+            if stop:
+                stops[row] = stop
+    return _summed(fleet, request, counts, stranded(fleet, request, counts, usable, stops))
+
+
+def _sorted_out(view: View, request: GuestRequest, pipeline: Pipeline) -> tuple[Mask, list[Filter]]:
+    """Returns the hosts that the flavor could use if they had room, and the filters that say whether they have."""
+    usable, changing = np.ones(view.fleet.size, dtype=bool), []
+    for rule in pipeline.filters:
+        mask = rule.passes(view, request, ALL)
+        if mask is None:
+            continue
+        if rule.reads_for(request) == Reads.FACTS:
+            usable &= mask
+        else:
+            changing.append(rule)
+    return usable, changing
 
 
 def _by_arithmetic(fleet: Fleet, request: GuestRequest) -> Integers:
@@ -143,20 +145,26 @@ def _by_arithmetic(fleet: Fleet, request: GuestRequest) -> Integers:
     return counts
 
 
-def _by_booking(fleet: Fleet, row: int, request: GuestRequest, profile: Profile, now_s: float) -> int:
-    """Returns how many guests one host takes, one after the other, every filter asked each time."""
-    view, rows, count = View(fleet, now_s), one_row(row), 0
-    rules = [rule for rule in profile.pipeline.filters if not isinstance(rule, IoOpsFilter)]
+def _by_booking(view: View, row: int, request: GuestRequest, rules: Sequence[Filter]) -> tuple[int, str]:
+    """Returns how many guests one host takes, every filter asked each time, and what ends it; "" for nothing."""
+    rows, count = one_row(row), 0
     while count < _MOST_PER_HOST:
-        masks = (rule.passes(view, request, rows) for rule in rules)
-        if not all(mask is None or bool(mask[0]) for mask in masks):
-            break
-        view.book(row, replace(request, uuid=f"{request.uuid}-{count}"), pins_on(view, row, request, profile.options))
+        refusing = next((rule for rule in rules if not _lets_in(rule, view, request, rows)), None)
+        if refusing is not None:
+            runs_out = count or serves_when_empty(view, row, request, refusing)
+            return count, what_stops(view, row, request, refusing) if runs_out else ""
+        pins = pins_on(view, row, request, rules[0].options)
+        view.book(row, replace(request, uuid=f"{request.uuid}-{count}"), pins)
         count += 1
-    return count
+    return count, ""
 
 
-def _summed(fleet: Fleet, request: GuestRequest, counts: Integers) -> FlavorCapacity:
+def _lets_in(rule: Filter, view: View, request: GuestRequest, rows: Rows) -> bool:
+    mask = rule.passes(view, request, rows)
+    return mask is None or bool(mask[0])
+
+
+def _summed(fleet: Fleet, request: GuestRequest, counts: Integers, left: tuple[Stranded, ...]) -> FlavorCapacity:
     zones: Counter[str] = Counter()
     aggregates: Counter[str] = Counter()
     for host, count in zip(fleet.hosts, counts.tolist(), strict=True):
@@ -170,27 +178,8 @@ def _summed(fleet: Fleet, request: GuestRequest, counts: Integers) -> FlavorCapa
         by_host=dict(zip(fleet.names, counts.tolist(), strict=True)),
         by_zone=dict(sorted(zones.items())),
         by_aggregate=dict(sorted(aggregates.items())),
-        stranded=_stranded(fleet, request, counts),
+        stranded=left,
     )
-
-
-def _stranded(fleet: Fleet, request: GuestRequest, counts: Integers) -> tuple[Stranded, ...]:
-    """Returns, per resource that runs out first, what is left of all three on those usable hosts once they are full."""
-    usage, needs = fleet.usage, request.needs
-    left = {
-        "vcpus": fleet.vcpus_limit - usage.vcpus_booked - counts * needs.vcpus,
-        "memory_mib": fleet.memory_mib_limit - usage.memory_mib_booked - counts * needs.memory_mib,
-        "disk_mib": fleet.disk_mib_limit - usage.disk_mib_booked - counts * needs.disk_mib,
-    }
-    asked = {"vcpus": needs.vcpus, "memory_mib": needs.memory_mib, "disk_mib": needs.disk_mib}
-    found, seen = [], ~fleet.usable
-    for resource, name in (("memory", "memory_mib"), ("vCPUs", "vcpus"), ("disk", "disk_mib")):
-        mask = (left[name] < asked[name]) & ~seen
-        seen |= mask
-        if mask.any():
-            sums = {key: int(np.maximum(0, column[mask]).sum()) for key, column in left.items()}
-            found.append(Stranded(resource, int(mask.sum()), **sums))
-    return tuple(found)
 
 
 def survival(

@@ -19,6 +19,10 @@ from berth.placement import (
     place,
     survival,
 )
+from berth.placement.devices import NumaCell, PagePool, PciDevice
+from berth.placement.pci import PciAlias
+from berth.placement.profile import Options
+from berth.placement.simulate import hosts_after
 
 HOST = Host(
     "c1",
@@ -70,9 +74,68 @@ def test_zones_aggregates_and_what_is_stranded():
     assert found.to_dict()["total"] == 12
 
 
-def test_pinned_flavors_count_pinned_cpus():
-    from berth.placement.devices import NumaCell
+CELL = NumaCell(0, 8192, frozenset(range(4)), frozenset(range(4, 8)), pages=(PagePool(4, 1 << 20), PagePool(2048, 512)))
+GPU = PciDevice("0000:3b:00.0", "10de", "1eb8")
+OPTIONS = Options(pci_aliases={"gpu": PciAlias("gpu", "10de", "1eb8")}, max_instances_per_host=2)
+RUN_OUT = {
+    "dedicated CPUs": ({"vcpus": 2, "extra_specs": {"hw:cpu_policy": "dedicated"}}, (), 2, "dedicated CPUs"),
+    "huge pages": ({"memory_mib": 512, "extra_specs": {"hw:mem_page_size": "2048"}}, (), 2, "huge pages"),
+    "memory of a cell": ({"memory_mib": 4096, "extra_specs": {"hw:numa_nodes": "1"}}, (), 2, "memory"),
+    "CPUs of a cell": ({"vcpus": 4, "memory_mib": 64, "extra_specs": {"hw:numa_nodes": "1"}}, (), 1, "vCPUs"),
+    "devices": ({"extra_specs": {"pci_passthrough:alias": "gpu:1"}}, (), 1, "PCI devices"),
+    "guests": ({}, ("NumInstancesFilter",), 2, "max_instances_per_host"),
+}
 
+
+@pytest.mark.parametrize(("asked", "filters", "count", "resource"), RUN_OUT.values(), ids=RUN_OUT)
+def test_what_runs_out_first_is_named_whatever_it_is(asked, filters, count, resource):
+    host = replace(HOST, vcpus_total=16, numa_cells=(CELL,), pci_devices=(GPU,))
+    if resource == "vCPUs":
+        host = replace(host, vcpus_total=4)
+    profile = Profile(filters=filters, options=OPTIONS)
+    (found,) = capacity(build_fleet([host]), [replace(SMALL, **asked)], profile, now_s=0.0)
+    (left,) = found.stranded
+    assert (found.total, left.resource, left.hosts) == (count, resource, 1)
+    # The same where it has run out already: then nothing more fits, for the same reason.
+    full = [replace(SMALL, **asked, uuid=f"g{n}", name=f"g{n}") for n in range(count)]
+    hosts = hosts_after([host], place(build_fleet([host]), full, profile, now_s=0.0).placements)
+    (found,) = capacity(build_fleet(hosts), [replace(SMALL, **asked)], profile, now_s=0.0)
+    assert (found.total, [one.resource for one in found.stranded]) == (0, [resource])
+
+
+def test_a_filter_without_a_resource_is_named_itself():
+    host = loaded("c1", replace(guest("a", 64), flavor="other"))
+    (found,) = capacity(build_fleet([host]), [SMALL], Profile(filters=("TypeAffinityFilter",)), now_s=0.0)
+    assert (found.total, [left.resource for left in found.stranded]) == (0, ["TypeAffinityFilter"])
+
+
+def test_what_a_host_never_had_does_not_run_out():
+    bare = replace(HOST, name="c2", numa_cells=(replace(CELL, dedicated_cpus=frozenset(), pages=()),))
+    for specs in ({"hw:cpu_policy": "dedicated"}, {"hw:mem_page_size": "2048"}, {"pci_passthrough:alias": "gpu:1"}):
+        wanted = replace(SMALL, extra_specs=specs)
+        (found,) = capacity(build_fleet([bare]), [wanted], Profile(filters=(), options=OPTIONS), now_s=0.0)
+        assert (found.total, found.stranded) == (0, ())
+
+
+UNUSABLE = {
+    "no facts": {"facts_at": None},
+    "stale": {"facts_at": -1e9},
+    "unreachable": {"reachable": False},
+    "disabled": {"enabled": False},
+    "another zone's": {"availability_zone": "b"},
+}
+
+
+@pytest.mark.parametrize("changes", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("filters", [("AvailabilityZoneFilter",), ("AvailabilityZoneFilter", "NumInstancesFilter")])
+def test_hosts_that_cannot_be_used_strand_nothing(changes, filters):
+    full = replace(HOST, memory_mib_used=8000)
+    fleet = build_fleet([full, replace(full, name="c2", **changes)])
+    (found,) = capacity(fleet, [replace(SMALL, availability_zone="a")], Profile(filters=filters), now_s=0.0)
+    assert [(left.resource, left.hosts) for left in found.stranded] == [("memory", 1)]
+
+
+def test_pinned_flavors_count_pinned_cpus():
     host = replace(HOST, numa_cells=(NumaCell(0, 8192, frozenset(), frozenset(range(7))),))
     pinned = replace(SMALL, vcpus=2, extra_specs={"hw:cpu_policy": "dedicated"})
     (found,) = capacity(build_fleet([host]), [pinned], Profile(), now_s=0.0)
