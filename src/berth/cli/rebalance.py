@@ -22,8 +22,11 @@ def rebalance(
     ctx: typer.Context,
     profile: Profile = None,
     least_gain: Annotated[
-        float, typer.Option("--least-gain", min=0.0001, max=3.0, help="A move must lower the imbalance by this.")
-    ] = 0.01,
+        float,
+        typer.Option(
+            "--least-gain", min=0.0001, max=1e6, help="What a move must gain, as a part of imbalance / usable hosts."
+        ),
+    ] = 0.1,
     most_moves: Annotated[int, typer.Option("--most-moves", min=1, max=1000, help="How many moves at most.")] = 10,
     fmt: FormatOption = Format.TABLE,
 ) -> None:

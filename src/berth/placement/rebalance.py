@@ -4,6 +4,9 @@
 Imbalance is the sum, over vCPUs, memory and disk, of the standard deviation of used / limit over the usable
 hosts: 0 when all are equally full. Each move is the one that lowers it most, is allowed by every filter and the
 guest's group while the guest still runs on its old host, and so leaves room for both during the migration.
+
+What a move gains is measured against the imbalance that is left, divided by the usable hosts: a move changes two hosts,
+and the more there are the less any two of them weigh in a standard deviation.
 """
 
 from __future__ import annotations
@@ -25,15 +28,19 @@ from berth.placement.view import View
 
 _BUSIEST = 8  # hosts whose guests are looked at, per move
 _MOVABLE = ("running", "paused")
+_NOTHING = 1e-9  # what rounding may gain
 
 Table = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: a move must lower the imbalance by `least_gain`, and there are at most `most_moves`."""
+    """When to stop: there are at most `most_moves`, and each must gain `least_gain`.
 
-    least_gain: float = 0.01
+    That is a part of what one host has of the imbalance on average: 1.0 is all of it, 0.1 a tenth.
+    """
+
+    least_gain: float = 0.1
     most_moves: int = 10
 
 
@@ -92,7 +99,7 @@ def rebalance(
     before = now = imbalance(fleet)
     while len(moves) < limits.most_moves:
         best = _best_move(_State(fleet, groups, requests or {}), profile, now_s)
-        if best is None or now - best[2] < limits.least_gain:
+        if best is None or now - best[2] < max(_NOTHING, limits.least_gain * now / fleet.usable.sum()):
             break
         guest, destination, now = best
         source = next(host for host in fleet.hosts if guest in host.guests)

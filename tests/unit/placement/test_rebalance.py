@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,29 @@ def test_it_stops_at_the_threshold_and_at_the_most_moves():
     assert moves(fleet, limits=Limits(least_gain=9.0)) == []
 
 
+HOT = {"one": lambda size: 1, "one in ten": lambda size: size // 10}
+
+
+@pytest.mark.parametrize("hot", HOT.values(), ids=HOT)
+def test_what_is_worth_a_move_does_not_depend_on_the_size_of_the_fleet(hot):
+    """Each move of the first ten is as useful in a large fleet as in a small one."""
+    found = []
+    for size in (100, 300, 500):
+        full, others = hot(size), range(size - hot(size))
+        fleet = [loaded(f"a{n:03}", *(guest(f"a{n}-{g}", 1024) for g in range(16))) for n in range(full)]
+        fleet += [loaded(f"b{n:03}", *(guest(f"b{n}-{g}", 1024) for g in range(5))) for n in others]
+        found.append(len(moves(fleet)))
+    assert found == [10, 10, 10]
+
+
+def test_the_least_gain_is_a_part_of_what_a_host_has_of_the_imbalance():
+    fleet = [loaded("c1", *(guest(f"g{n}") for n in range(4))), loaded("c2")]
+    plan = rebalance(fleet, {}, Profile(), now_s=0.0, limits=Limits(most_moves=1))
+    share = (plan.imbalance_before - plan.imbalance_after) / (plan.imbalance_before / 2)
+    assert len(moves(fleet, limits=Limits(share - 0.01, 1))) == 1
+    assert moves(fleet, limits=Limits(share + 0.01, 1)) == []
+
+
 def test_what_may_not_move_stays():
     pinned = guest("a", pins=Pins(pci_addresses=("0000:00:01.0",)))
     fleet = [loaded("c1", pinned, guest("b", state="building"), guest("c", state="shutdown")), loaded("c2")]
@@ -95,5 +119,5 @@ def test_no_state_on_the_way_is_overbooked_and_each_move_gains(sizes):
         assert destination.memory_mib_used + there.memory_mib <= destination.limits.memory_mib
         hosts = list(_moved(hosts, there, move.source, move.destination))
         after = imbalance(build_fleet(hosts))
-        assert abs(after - move.imbalance_after) < 1e-9 and before - after >= 0.001 - 1e-9
+        assert abs(after - move.imbalance_after) < 1e-9 and before - after >= 0.001 * before / len(hosts) - 1e-9
         before = after
