@@ -40,6 +40,7 @@ def boot(
     project: options.Project = None,
     availability_zone: options.Zone = None,
     profile: options.Profile = None,
+    seed: options.Seed = None,
     host: options.Destination = None,
     force_host: options.ForceHost = None,
     force_node: options.ForceNode = None,

@@ -18,6 +18,9 @@ Zone = Annotated[
     typer.Option("--availability-zone", help="Only hosts of this zone; ZONE:HOST or :HOST forces the host."),
 ]
 Profile = Annotated[str | None, typer.Option("--profile", help="Placement profile, from catalog/placement.yml.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Of profiles that choose by chance: the same seed, the same hosts.")
+]
 Destination = Annotated[str | None, typer.Option("--host", help="Only this host, if every filter lets it through.")]
 ForceHost = Annotated[str | None, typer.Option("--force-host", help="This host, the profile's filters skipped.")]
 ForceNode = Annotated[str | None, typer.Option("--force-node", help="The same: a host is its only node.")]
@@ -38,7 +41,7 @@ MaxServerPerHost = Annotated[
     int | None, typer.Option("--max-server-per-host", help="Members a host may have, with --policy anti-affinity.")
 ]
 
-_PLAIN = ("name", "flavor", "image", "project", "availability_zone", "profile")
+_PLAIN = ("name", "flavor", "image", "project", "availability_zone", "profile", "seed")
 _HINTS = {
     "host": "destination",
     "force_host": "force_host",

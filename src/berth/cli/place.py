@@ -25,6 +25,7 @@ def place(
     project: options.Project = None,
     availability_zone: options.Zone = None,
     profile: options.Profile = None,
+    seed: options.Seed = None,
     host: options.Destination = None,
     force_host: options.ForceHost = None,
     force_node: options.ForceNode = None,
@@ -48,7 +49,7 @@ def place(
 
 def _show(context: CliContext, asked: dict[str, Any], explain: bool, fmt: Format) -> None:
     from berth.spec.request import guest_names
-    from berth.verbs.boot_request import placement_requests, resolve_request
+    from berth.verbs.boot_request import choosing, placement_requests, resolve_request
     from berth.verbs.placing import decide
 
     cloud = context.cloud
@@ -56,7 +57,7 @@ def _show(context: CliContext, asked: dict[str, Any], explain: bool, fmt: Format
     identified = [(str(uuid.uuid4()), name) for name in guest_names(wanted.request)]
     with open_ledger(cloud) as ledger:
         requests = placement_requests(ledger, wanted, identified)
-        decision, _fleet = decide(ledger, cloud, requests, now_s=time.time(), profile=wanted.request.profile)
+        decision, _fleet = decide(ledger, cloud, requests, now_s=time.time(), how=choosing(wanted.request))
         warn_of_changed_inventory(cloud, ledger)
     if not decision.ok:
         raise decision.error()

@@ -43,6 +43,7 @@ class BootRequest(Entry):
     group: Group | None = Field(default=None, description="a group, or the name of one that exists")
     hints: Hints = Hints()
     profile: Name | None = Field(default=None, description="a placement profile of catalog/placement.yml")
+    seed: int | None = Field(default=None, ge=0, le=2**53, description="of profiles that choose by chance")
     user_data: str | None = Field(default=None, description="handed to cloud-init as it is; at most 65535 bytes")
     metadata: Pairs = Field(default={}, max_length=128)
     on_host_boot: OnHostBoot | None = Field(default=None, strict=False, description="default: the flavor's")
@@ -184,7 +185,7 @@ def resolve(request: BootRequest, catalog: Catalog) -> ResolvedRequest:
 def request_digest(resolved: ResolvedRequest) -> str:
     """Returns `sha256:` and hex over everything that decides what the guests are and where they may run.
 
-    The name, the counts and `partial` are left out: a request repeated with a larger count asks for the same
+    The name, the counts, `partial` and `seed` are left out: a request repeated with a larger count asks for the same
     guests and some more. Two requests of one digest ask for equal guests, also after catalog edits.
     """
     request = resolved.request

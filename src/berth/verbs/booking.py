@@ -15,7 +15,7 @@ from berth.ledger.rows import BootRecord, GroupRow, GuestRow, NewGuest
 from berth.ledger.store import Ledger
 from berth.placement import Decision
 from berth.verbs import placing
-from berth.verbs.boot_request import Identity, Wanted, address_wishes, placement_requests, resolve_request
+from berth.verbs.boot_request import Identity, Wanted, address_wishes, choosing, placement_requests, resolve_request
 from berth.verbs.call import Call
 from berth.verbs.guest_plan import BootContext, forwarded_ports, new_guest
 from berth.verbs.quota_view import ledger_quota
@@ -79,8 +79,8 @@ def choose(call: Call, ledger: Ledger, wanted: Wanted, identified: list[Identity
     quota.check(limits, wanted.project, used, guests[:count])
     if not count:
         return Choice((), None, None)
-    profile = wanted.resolved.request.profile
-    decision, fleet = placing.decide(ledger, call.cloud, requests[:count], now_s=call.now_s, profile=profile)
+    how = choosing(wanted.resolved.request)
+    decision, fleet = placing.decide(ledger, call.cloud, requests[:count], now_s=call.now_s, how=how)
     if decision.failure is not None:
         # The guests of one request are alike: those before the first that found no host fit together.
         count = decision.failure.index
@@ -88,9 +88,7 @@ def choose(call: Call, ledger: Ledger, wanted: Wanted, identified: list[Identity
             raise decision.error()
         if not count:
             return Choice((), None, None)
-        decision, fleet = placing.decide(
-            ledger, call.cloud, requests[:count], now_s=call.now_s, profile=profile, fleet=fleet
-        )
+        decision, fleet = placing.decide(ledger, call.cloud, requests[:count], now_s=call.now_s, how=how, fleet=fleet)
     if not decision.ok:
         raise decision.error()
     return Choice(placing.pinned(guests[:count], decision.placements, fleet), decision, fleet)
@@ -102,9 +100,7 @@ def claim_host(ledger: Ledger, call: Call, action_id: str, row: GuestRow, tried:
     for attempt in range(1, CLAIM_ATTEMPTS + 1):
         first = placement_requests(ledger, wanted, [(row.uuid, row.name)])[0]
         request = replace(first, tried_hosts=tried)
-        decision, fleet = placing.decide(
-            ledger, call.cloud, [request], now_s=call.now_s, profile=wanted.request.profile
-        )
+        decision, fleet = placing.decide(ledger, call.cloud, [request], now_s=call.now_s, how=choosing(wanted.request))
         if not decision.ok:
             raise decision.error()
         placement = decision.placements[0]

@@ -14,7 +14,7 @@ from berth.ledger.rows import AddressWish, GuestRow, Json
 from berth.ledger.store import Ledger
 from berth.placement import GuestRequest, Policy, ServerGroup
 from berth.spec.load import load_catalog
-from berth.spec.request import ResolvedRequest, guest_names, parse_boot_request, request_digest, resolve
+from berth.spec.request import BootRequest, ResolvedRequest, guest_names, parse_boot_request, request_digest, resolve
 from berth.units import bytes_to_gib_ceil
 from berth.verbs import placing
 from berth.verbs.boot_hints import placement_hints
@@ -99,6 +99,11 @@ def _why_taken(row: GuestRow, digest: str) -> str:
     if row.vm_state is VmState.ERROR:
         return f"{there}; it failed: {row.fault}"
     return ""
+
+
+def choosing(request: BootRequest) -> placing.Choosing:
+    """Returns how the request wants its hosts chosen."""
+    return placing.Choosing(request.profile, request.seed)
 
 
 def placement_requests(ledger: Ledger, wanted: ResolvedRequest, guests: Sequence[Identity]) -> list[GuestRequest]:

@@ -68,6 +68,17 @@ class FleetNow:
 
 
 @dataclass(frozen=True)
+class Choosing:
+    """How hosts are chosen: the placement profile that the request names, and the seed where that draws by chance."""
+
+    profile: str | None = None
+    seed: int | None = None
+
+
+AS_USUAL = Choosing()
+
+
+@dataclass(frozen=True)
 class _Known:
     """What the ledger says that is not a host's own."""
 
@@ -174,19 +185,19 @@ def decide(
     requests: Sequence[GuestRequest],
     *,
     now_s: float,
-    profile: str | None = None,
+    how: Choosing = AS_USUAL,
     fleet: FleetNow | None = None,
 ) -> tuple[Decision, FleetNow]:
     """Returns where the guests of one project go, and the fleet that was looked at.
 
-    `profile` is the placement profile that the request names. Raises InvalidInput with every mistake in the cloud's
-    profiles, the flavors or the requests, NotFound for a profile there is not.
+    Raises InvalidInput with every mistake in the cloud's profiles, the flavors or the requests, NotFound for a profile
+    there is not.
     """
-    chosen = choose_profile(cloud, profile, requests[0].project)
+    chosen = choose_profile(cloud, how.profile, requests[0].project)
     check_hints(requests, chosen)
     check_extra_specs(cloud, requests, chosen)
     fleet = fleet or read_fleet(ledger, cloud, now_s=now_s)
-    return place(build_fleet(fleet.hosts), requests, chosen, now_s=now_s), fleet
+    return place(build_fleet(fleet.hosts), requests, chosen, now_s=now_s, seed=how.seed), fleet
 
 
 def choose_profile(cloud: Cloud, name: str | None, project: str) -> Profile:

@@ -22,6 +22,7 @@ PLAIN = {"name": "web", "flavor": "small", "image": "tiny", "networks": ["lan"],
         # An empty variable of a shell script is not the same as no wish: the request's own checks refuse it.
         ({"force_host": "", "query": ""}, {"hints": {"force_host": "", "query": ""}}),
         ({"availability_zone": ""}, {"availability_zone": ""}),
+        ({"seed": 0}, {"seed": 0}),
         ({"group": "g", "max_server_per_host": 0}, {"group": {"name": "g", "max_server_per_host": 0}}),
     ],
 )

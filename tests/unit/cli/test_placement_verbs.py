@@ -159,6 +159,16 @@ def test_place_explains_host_by_host(fleet: Cloud) -> None:
     assert share.keys() == {"weigher", "raw", "normalised", "multiplier", "score"}
 
 
+def test_place_with_a_seed_answers_the_same(fleet: Cloud) -> None:
+    (fleet.catalog_path / "placement.yml").write_text("profiles: {default: {scheduler: chance}}\n")
+
+    def answer(seed: str) -> list[Any]:
+        found = data(fleet, *WEB, "--count", "8", "--seed", seed)["placements"]
+        return [(one["host"], one["alternates"]) for one in found]
+
+    assert answer("7") == answer("7") != answer("8")
+
+
 def test_place_says_which_guest_of_a_batch_fails_and_the_nearest_miss(fleet: Cloud) -> None:
     failed = berth(fleet, *WEB, "--group", "g", "--count", "3", code=5).stderr
     assert "guest web-3: none of 4 hosts can take it" in failed

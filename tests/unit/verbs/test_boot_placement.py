@@ -16,7 +16,9 @@ from berth.errors import HostFailed, InvalidInput, NotFound, NoValidHost
 from berth.ledger import Ledger
 from berth.ledger.rows import HostUpdate
 from berth.ledger.store_hosts import Refresh
+from berth.spec.request import request_digest
 from berth.verbs import boot
+from berth.verbs.boot_request import resolve_request
 from berth.verbs.placement_profiles import MAX_ATTEMPTS
 from berth.verbs.placing import read_fleet
 
@@ -177,6 +179,17 @@ def test_a_host_that_was_tried_is_told_as_tried(cloud: Cloud) -> None:
         fault = ledger.guest_by_uuid(row_uuid).fault
     assert "h1: RetryFilter: already tried for this guest" in fault
     assert "h2: NamedHosts: in the request's ignored hosts" in fault
+
+
+def test_a_seed_gives_the_same_choice_again(cloud: Cloud) -> None:
+    profiles(cloud, "profiles: {default: {scheduler: chance}}")
+    drawn = [placed(cloud, count=6, seed=seed) for seed in (0, 0, 1, 2, 3)]
+    assert drawn[0] == drawn[1] and len({tuple(hosts) for hosts in drawn}) > 1
+    assert "seed: found -1, allowed" in refused(cloud, InvalidInput, seed=-1)
+    begun = boot.begin(call(cloud, request={**REQUEST, "count": 6, "seed": 2}))
+    assert sorted(host for host, share in begun["work"].items() for _ in share["plans"]) == sorted(drawn[3])
+    digests = {request_digest(resolve_request(cloud, {**REQUEST, **more})) for more in ({}, {"seed": 2})}
+    assert len(digests) == 1, "what is drawn by chance does not make another request"
 
 
 def test_guests_are_named_by_uuid_too(lived_in: Cloud) -> None:
