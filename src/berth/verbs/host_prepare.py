@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the catalog asks of every host before it is prepared, and which hosts are."""
+"""What the catalog asks of every host before it is prepared, what the ledger knows of the others, and which are ready."""
 
 from __future__ import annotations
 
-from berth.errors import InvalidInput
+from berth.errors import InvalidInput, NotFound
+from berth.ledger.store import Ledger
 from berth.spec.load import load_catalog
 from berth.spec.network import Assignment, Network, NetworkKind
 from berth.verbs.call import Call, Outcome
@@ -15,7 +16,8 @@ MADE_BY_THE_HOST = (NetworkKind.NAT, NetworkKind.ROUTED)
 
 
 def begin(call: Call) -> Outcome:
-    """Returns `cloud` (its directory) and `networks`: those that libvirt makes, as `berth.kvm.network` takes them.
+    """Returns `cloud` (its directory), `networks`: those that libvirt makes, as `berth.kvm.network` takes them, and
+    `machines`: host of the inventory -> the machine id that it showed last.
 
     The request's `hosts` are names and patterns; without them all hosts are meant. Raises InvalidInput with every
     mistake of the inventory or the catalog, or when it lists no host; NotFound for hosts that the inventory lacks.
@@ -27,7 +29,22 @@ def begin(call: Call) -> Outcome:
         )
     catalog = load_catalog(call.cloud.catalog_path)
     made = [each for each in catalog.networks.values() if each.kind in MADE_BY_THE_HOST]
-    return {"changed": False, "cloud": str(call.cloud.path), "networks": [_definition(each) for each in made]}
+    return {
+        "changed": False,
+        "cloud": str(call.cloud.path),
+        "networks": [_definition(each) for each in made],
+        "machines": _machines(call),
+    }
+
+
+def _machines(call: Call) -> dict[str, str]:
+    try:
+        with Ledger.open(call.cloud.ledger_url, create=False) as ledger:
+            rows = ledger.hosts()
+    except NotFound:  # no host was ever refreshed
+        return {}
+    shown = {row.name: (row.facts or {}).get("machine_id") or row.machine_id for row in rows}
+    return {name: str(shown[name]) for name in call.inventory["compute"] if shown.get(name)}
 
 
 def finish(call: Call) -> Outcome:

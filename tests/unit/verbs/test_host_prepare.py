@@ -5,6 +5,9 @@ import pytest
 
 from berth.cloud import Cloud, Settings
 from berth.errors import InvalidInput, NotFound
+from berth.ledger import Ledger
+from berth.ledger.rows import HostUpdate
+from berth.ledger.store_hosts import Refresh
 from berth.verbs.call import Call
 from berth.verbs.host_prepare import READY, begin, finish
 
@@ -90,3 +93,14 @@ def test_a_cloud_without_hosts_is_refused_with_where_to_list_them(call):
 def test_the_hosts_that_came_to_the_end_of_the_role(call):
     results = {"h1": {READY: True}, "h2": {}}
     assert finish(replace(call, results=results)) == {"changed": False, "prepared": ["h1"]}
+
+
+def test_machine_ids_are_those_that_the_hosts_of_the_inventory_showed_last(call):
+    assert begin(call)["machines"] == {} and not (call.cloud.path / "ledger.sqlite").exists()
+    seen = {"h1": "m1", "h2": "m2", "gone": "m3"}
+    for shown in (seen, {**seen, "h2": "new"}):  # h2 was installed anew: it is in quarantine, and this is what it is
+        updates = [HostUpdate(name, facts={"machine_id": machine}) for name, machine in shown.items()]
+        with Ledger.open(call.cloud.ledger_url) as ledger:
+            ledger.store_hosts(Refresh([*updates, HostUpdate("silent", None, "no route")], {}, "", 1.0))
+    inventory = {**call.inventory, "compute": ["h1", "h2", "silent", "h9"]}
+    assert begin(replace(call, inventory=inventory))["machines"] == {"h1": "m1", "h2": "new"}
