@@ -74,7 +74,9 @@ def collect(module: Any, connection: Any, wishes: Wishes) -> Dict[str, Any]:
         "migration": {
             "address": wishes.migration_address or host_system.default_route_address(),
             "transport": wishes.migration_transport,
-            "certificate_not_after": host_daemon.certificate_not_after(module, tools["openssl"]),
+            "certificate_not_after": host_daemon.certificate_not_after(
+                module, tools["openssl"], host_daemon.certificates(wishes.migration_transport)
+            ),
         },
     }
 

@@ -6,19 +6,16 @@ from __future__ import annotations
 import os
 import re
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 # libvirt's pages "Libvirt Daemons" and "Remote support": sockets of the daemons, ports of tcp and tls.
 MODULAR_SOCKET = "/run/libvirt/virtqemud-sock"
 DAEMONS = ("libvirtd", "virtproxyd")
 PORTS = (16509, 16514)
 LISTENING = "0A"  # state of /proc/net/tcp, include/net/tcp_states.h
-CERTIFICATES = (
-    "/etc/pki/libvirt/servercert.pem",
-    "/etc/pki/libvirt/clientcert.pem",
-    "/etc/pki/qemu/server-cert.pem",
-    "/etc/pki/qemu/client-cert.pem",
-)
+LIBVIRT_CERTIFICATES = ("/etc/pki/libvirt/servercert.pem", "/etc/pki/libvirt/clientcert.pem")
+# What QEMU itself sends in a migration is encrypted with these, whatever way libvirt's daemons reach each other.
+QEMU_CERTIFICATES = ("/etc/pki/qemu/server-cert.pem", "/etc/pki/qemu/client-cert.pem")
 
 
 def daemon(uri: str) -> Dict[str, Any]:
@@ -87,8 +84,13 @@ def _command_lines() -> List[List[str]]:
     return found
 
 
-def certificate_not_after(module: Any, openssl: Optional[str], paths: Any = CERTIFICATES) -> Optional[float]:
-    """Returns when the first of the libvirt and QEMU certificates expires; None without one or without openssl."""
+def certificates(transport: Optional[str]) -> Tuple[str, ...]:
+    """Returns where the certificates lie that this transport uses; libvirt's own are for tls, or None: not known."""
+    return (LIBVIRT_CERTIFICATES if transport in ("tls", None) else ()) + QEMU_CERTIFICATES
+
+
+def certificate_not_after(module: Any, openssl: Optional[str], paths: Sequence[str]) -> Optional[float]:
+    """Returns when the first of the certificates expires; None without one or without openssl."""
     times = []
     seen = set()
     for path in paths if openssl else ():

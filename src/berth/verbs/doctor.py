@@ -221,17 +221,24 @@ def _listening(_host: HostRow, facts: Mapping[str, Any], _terms: Terms) -> Verdi
     return Status.OK, f"port {port} ({transport}), opened by {daemon['listen']}", "", ""
 
 
-def _certificate(_host: HostRow, facts: Mapping[str, Any], terms: Terms) -> Verdict:
-    daemon, migration = facts["daemon"], facts["migration"]
-    if daemon["flavor"] in LONELY_FLAVORS or migration["transport"] != "tls":
-        return Status.OK, f"{daemon['flavor']} daemon, transport {migration['transport']}: none needed", "", ""
-    end_s = migration["certificate_not_after"]
+def _certificate(host: HostRow, facts: Mapping[str, Any], terms: Terms) -> Verdict:
+    daemon, transport = facts["daemon"], facts["migration"]["transport"]
+    end_s = facts["migration"]["certificate_not_after"]
+    lonely = daemon["flavor"] in LONELY_FLAVORS
+    if lonely or (end_s is None and transport != "tls" and not _migrates_by_tls(host, transport)):
+        return Status.OK, f"{daemon['flavor']} daemon, transport {transport}: none needed", "", ""
     if end_s is None:
         return Status.WARN, "none", "a certificate of the fleet's CA", f"{PREPARE}; guests boot here without it"
     found = f"valid until {datetime.fromtimestamp(end_s, UTC):%Y-%m-%d}"
     left_s = end_s - terms.now_s
     status = Status.FAIL if left_s <= 0 else Status.WARN if left_s < CERTIFICATE_WARNING_S else Status.OK
     return status, found, f"{CERTIFICATE_WARNING_S // 86400} days or more", f"{PREPARE}: it renews certificates"
+
+
+def _migrates_by_tls(host: HostRow, transport: str | None) -> bool:
+    """Returns whether the host role makes QEMU encrypt migrations, which needs certificates beside any transport."""
+    said = host.variables.get("berth_host_migrate_tls")
+    return transport == "ssh" if said is None else str(said).lower() in ("true", "yes", "on", "1")
 
 
 # The order is that of a boot.

@@ -30,6 +30,11 @@ HEALTHY: dict[str, Any] = {
     "daemon": {"flavor": "monolithic", "listen": "socket", "ports": [16514], "uri": "qemu:///system"},
     "migration": {"transport": "tls", "certificate_not_after": NOW + 365 * DAY_S},
 }
+# With ssh QEMU encrypts migrations by default, with tcp it does not.
+SSH: dict[str, Any] = {"migration__transport": "ssh", "daemon__ports": []}
+TCP: dict[str, Any] = {
+    "migration": {"transport": "tcp", "certificate_not_after": None}, "daemon__ports": [16509],
+}  # fmt: skip
 TERMS = Terms(now_s=NOW, facts_max_age_s=DAY_S)
 
 
@@ -83,6 +88,11 @@ def test_a_healthy_host_has_nothing_to_mend() -> None:
         ("certificate", {"migration__certificate_not_after": None}, "warn", "none"),
         ("certificate", {"migration__certificate_not_after": NOW + 10 * DAY_S}, "warn", "valid until"),
         ("certificate", {"migration__certificate_not_after": NOW - 1}, "fail", "valid until"),
+        ("certificate", SSH | {"migration__certificate_not_after": NOW + 10 * DAY_S}, "warn", "valid until"),
+        ("certificate", SSH | {"migration__certificate_not_after": NOW - 1}, "fail", "valid until"),
+        ("certificate", SSH | {"migration__certificate_not_after": None}, "warn", "none"),
+        ("certificate", TCP | {"migration__certificate_not_after": NOW - 1}, "fail", "valid until"),
+        ("certificate", TCP | {"variables": {"berth_host_migrate_tls": "yes"}}, "warn", "none"),
     ],
 )
 def test_what_is_wrong_is_found_and_has_a_fix(check: str, changes: dict[str, Any], status: str, part: str) -> None:
@@ -96,8 +106,9 @@ def test_what_is_wrong_is_found_and_has_a_fix(check: str, changes: dict[str, Any
     "changes",
     [
         {"clock_offset_s": 5.0},
-        {"migration": {"transport": "ssh", "certificate_not_after": None}, "daemon__ports": []},
-        {"migration": {"transport": "tcp", "certificate_not_after": None}, "daemon__ports": [16509]},
+        SSH,
+        SSH | {"migration__certificate_not_after": None, "variables": {"berth_host_migrate_tls": False}},
+        TCP,
         {"daemon__flavor": "session", "daemon__ports": [], "migration__certificate_not_after": None},
         {"daemon__flavor": "private", "daemon__ports": [], "migration__certificate_not_after": None},
     ],

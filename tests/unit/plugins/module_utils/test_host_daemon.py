@@ -82,3 +82,11 @@ def test_the_first_certificate_to_expire_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("openssl", "paths"), [(None, ["/etc/hostname"]), ("/usr/bin/openssl", ["/missing.pem"])])
 def test_without_a_certificate_there_is_no_date(openssl: str | None, paths: list[Any]) -> None:
     assert host_daemon.certificate_not_after(Module(), openssl, paths) is None
+
+
+@pytest.mark.parametrize(
+    ("transport", "folders"),
+    [("tls", {"libvirt", "qemu"}), ("ssh", {"qemu"}), ("tcp", {"qemu"}), (None, {"libvirt", "qemu"})],
+)
+def test_certificates_that_a_transport_does_not_use_do_not_count(transport: str | None, folders: set[str]) -> None:
+    assert {Path(path).parts[3] for path in host_daemon.certificates(transport)} == folders
