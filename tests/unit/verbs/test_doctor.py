@@ -32,9 +32,8 @@ HEALTHY: dict[str, Any] = {
 }
 # With ssh QEMU encrypts migrations by default, with tcp it does not.
 SSH: dict[str, Any] = {"migration__transport": "ssh", "daemon__ports": []}
-TCP: dict[str, Any] = {
-    "migration": {"transport": "tcp", "certificate_not_after": None}, "daemon__ports": [16509],
-}  # fmt: skip
+TCP: dict[str, Any] = SSH | {"migration__transport": "tcp", "migration__certificate_not_after": None}
+TCP["daemon__ports"] = [16509]
 TERMS = Terms(now_s=NOW, facts_max_age_s=DAY_S)
 
 
