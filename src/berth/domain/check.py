@@ -11,7 +11,7 @@ from typing import Any
 
 from berth.domain.naming import domain_name
 from berth.domain.pins import pin_problems
-from berth.domain.properties import property_problems
+from berth.domain.properties import CHOICES, property_problems
 from berth.domain.slirp import MAX_FORWARDED, is_forwarded
 from berth.errors import InvalidInput, Problem
 from berth.spec import names
@@ -72,6 +72,9 @@ def _words(plan: Mapping[str, Any]) -> Iterator[Problem]:
     for key, allowed in _WORDS.items():
         if plan.get(key) not in allowed:
             yield Problem(key, f"found {plan.get(key)!r}, allowed: {', '.join(allowed)}")
+    caches = CHOICES["hw_disk_cache"]
+    if plan.get("disk_cache") not in (None, *caches):
+        yield Problem("disk_cache", f"found {plan.get('disk_cache')!r}, allowed: {', '.join(caches)}")
     if not _matches(_MACHINE, plan.get("machine")):
         yield Problem("machine", f"found {plan.get('machine')!r}, allowed: a machine type such as q35")
     if plan.get("architecture") == "aarch64" and plan.get("firmware") == "bios":

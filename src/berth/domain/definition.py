@@ -41,7 +41,9 @@ def guest_definition(plan: Mapping[str, Any], *, image: ImageOnHost, host: HostV
     """Returns the definition of one plan. Raises InvalidInput with all of its mistakes."""
     asked = plan.get("domain_type")
     domain_type = host.domain_type if asked == "auto" else str(asked)
-    xml = render_domain(plan, image=image, domain_type=domain_type, disk_cache=host.disk_cache)
+    # A plan that was made for a host says it; one of a user's own playbook leaves it to the facts of the play.
+    disk_cache = plan.get("disk_cache") or host.disk_cache
+    xml = render_domain(plan, image=image, domain_type=domain_type, disk_cache=disk_cache)
     return {
         "uuid": plan["uuid"],
         "name": plan["domain_name"],

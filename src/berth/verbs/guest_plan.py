@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from berth.domain.model import HostView
 from berth.domain.naming import domain_name
 from berth.ledger.rows import AddressRow, HostRow, NewGuest, Resources
 from berth.spec.network import Assignment, Network, NetworkKind
@@ -132,8 +133,8 @@ def plan_on_host(
     addresses: Iterable[AddressRow],
     ports: Iterable[int],
 ) -> dict[str, Any]:
-    """Returns the plan made sure for one host: places, domain type, addresses, forwarded port."""
-    paths, uuid, facts = HostPaths.of(host), str(plan["uuid"]), host.facts or {}
+    """Returns the plan made sure for one host: places, domain type, disk cache, addresses, forwarded port."""
+    paths, uuid, view = HostPaths.of(host), str(plan["uuid"]), HostView.from_facts(host.facts or {})
     given = {row.position: row for row in addresses}
     free_ports = list(ports)
     networks = []
@@ -141,12 +142,12 @@ def plan_on_host(
         row = given[position]
         port = free_ports.pop(0) if interface["kind"] == NetworkKind.USER and free_ports else None
         networks.append({**interface, "mac": row.mac, "address": row.address, "ssh_port": port})
-    domain_type = (facts.get("virtualization") or {}).get("domain_type") or "qemu"
     return {
         **plan,
         "networks": networks,
-        "domain_type": domain_type,
-        "cpu_mode": "host-model" if domain_type == "kvm" else "maximum",
+        "domain_type": view.domain_type,
+        "cpu_mode": "host-model" if view.domain_type == "kvm" else "maximum",
+        "disk_cache": view.disk_cache,
         "instance_dir": paths.instance_dir(uuid),
         "console_log": paths.console_log(uuid),
     }

@@ -65,6 +65,13 @@ def test_disk_cache_fits_the_file_system(plain, filesystem, cache):
     assert 'cache="writethrough"' in guest_definition(asked, image=plain.image, host=host)["xml"]
 
 
+def test_a_plan_that_was_made_for_a_host_says_the_disk_cache(plain):
+    planned = {**plain.plan, "disk_cache": "writeback"}
+    assert 'cache="writeback"' in guest_definition(planned, image=plain.image, host=HostView())["xml"]
+    asked = {**planned, "properties": {"hw_disk_cache": "none"}}
+    assert 'cache="none"' in guest_definition(asked, image=plain.image, host=HostView())["xml"]
+
+
 def test_facts_may_be_missing():
     assert HostView.from_facts({}) == HostView("qemu", "none")
     assert HostView.from_facts({"virtualization": None, "storage": None}) == HostView("qemu", "none")

@@ -139,6 +139,7 @@ BAD = {
     "memory as truth": ({"memory_mib": True}, "memory_mib"),
     "machine with a path": ({"machine": "../q35"}, "machine"),
     "unknown firmware": ({"firmware": "coreboot"}, "firmware"),
+    "unknown cache": ({"disk_cache": "unsafe"}, "disk_cache"),
     "arm with bios": ({"architecture": "aarch64"}, "firmware"),
     "secure boot with bios": ({"properties": {"os_secure_boot": "required"}}, "os_secure_boot"),
     "unknown bus": ({"properties": {"hw_disk_bus": "ide"}}, "hw_disk_bus"),

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from berth.cloud import Cloud, find_cloud
+from berth.domain import HostView, ImageOnHost, guest_definition
 from berth.errors import Busy, Conflict, HostFailed, InvalidInput, NotFound, NoValidHost
 from berth.ledger import Ledger
 from berth.ledger.model import VmState
@@ -111,6 +112,16 @@ def test_guests_are_spread_claimed_and_active_with_addresses_and_keys(cloud: Clo
         assert sum(usage.memory_mib for usage in ledger.usage().values()) == 1024
         assert not ledger.open_actions()
         assert {row.ssh_host_key for row in ledger.guests()} == {KEY}
+
+
+@pytest.mark.parametrize(("filesystem", "cache"), [("ext4", "none"), ("tmpfs", "writeback"), (None, "none")])
+def test_a_plan_has_the_disk_cache_that_its_host_can(cloud: Cloud, filesystem: str | None, cache: str) -> None:
+    folder = {"disk_total_mib": 100_000, "disk_free_mib": 90_000, "filesystem": filesystem}
+    store(cloud, {name: facts(name, storage=folder) for name in ("h1", "h2", "h3")})
+    (share,) = boot.begin(call(cloud, request={**REQUEST, "count": 1}))["work"].values()
+    (plan,) = share["plans"]
+    image = ImageOnHost("/images/a.qcow2", "qcow2", "sha256:00", 1 << 30)
+    assert f'cache="{cache}"' in guest_definition(plan, image=image, host=HostView())["xml"]
 
 
 def test_the_same_request_again_changes_nothing_and_a_larger_count_adds(cloud: Cloud) -> None:
