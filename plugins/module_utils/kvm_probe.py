@@ -21,6 +21,8 @@ DEVICE = "/dev/kvm"
 TIMEOUT_S = 10.0
 # How long a killed QEMU may take to end. One that hangs in the kernel is left to the kernel.
 KILL_TIMEOUT_S = 2.0
+# How long it counts that not even the firmware came to an end: a busy host may be why, but each try takes TIMEOUT_S.
+STUCK_COUNTS_S = 3600.0
 POLL_S = 0.02
 EVERYBODYS = "/tmp"  # noqa: S108 (root's own TMPDIR may be closed to QEMU's user; the folder made in it has mode 0700)
 ARCHITECTURES = ("x86_64",)
@@ -64,11 +66,15 @@ class Emulator(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What is known of KVM here. `works` is None when it was not tried."""
+    """What is known of KVM here. `works` is None when it was not tried.
+
+    `counts_s` is how long the answer counts: None until the next boot, kernel or QEMU, 0 this once.
+    """
 
     device: bool
     works: Optional[bool]
     reason: str
+    counts_s: Optional[float] = None
 
 
 def virtualization(emulator: Emulator, mode: str, memory_path: Optional[str], boot_id: Optional[str]) -> Dict[str, Any]:
@@ -138,7 +144,7 @@ def run_guest(emulator: Emulator, accelerator: str = "kvm") -> Finding:
             )
             return _watch(process, serial, errors.name)
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(True, False, "the probe could not start {0}: {1}".format(emulator.path, error))
+        return Finding(True, False, "the probe could not start {0}: {1}".format(emulator.path, error), 0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -169,9 +175,10 @@ def _watch(process: Any, serial: str, errors: str) -> Finding:
             if written == DONE:
                 return Finding(True, True, "a guest ran on KVM in {0:.1f} s".format(time.monotonic() - begin))
             if ended:
-                return Finding(True, False, "QEMU ended with code {0}: {1}".format(process.returncode, _said(errors)))
+                said = "QEMU ended with code {0}: {1}".format(process.returncode, _said(errors))
+                return Finding(True, False, said, 0)
             if time.monotonic() - begin > TIMEOUT_S:
-                return Finding(True, False, _hung(written))
+                return Finding(True, False, _hung(written), None if written else STUCK_COUNTS_S)
             time.sleep(POLL_S)
     finally:
         process.kill()
@@ -220,7 +227,7 @@ def _said(path: str) -> str:
 
 
 def recall(path: str, key: str) -> Optional[Finding]:
-    """Returns the remembered answer, or None when there is none for this boot, kernel and QEMU."""
+    """Returns the remembered answer, or None when there is none that counts for this boot, kernel and QEMU."""
     try:
         with open(path, encoding="utf-8") as stream:
             kept = json.load(stream)
@@ -228,16 +235,24 @@ def recall(path: str, key: str) -> Optional[Finding]:
         return None
     if not isinstance(kept, dict) or kept.get("probe_key") != key or not isinstance(kept.get("kvm_works"), bool):
         return None
+    # Without `until` it may be from a version that remembered failures of the moment as well.
+    until = kept.get("until", None if kept["kvm_works"] else 0)
+    if until is not None and not (type(until) in (int, float) and 0 <= until - time.time() <= STUCK_COUNTS_S):
+        return None
     return Finding(True, kept["kvm_works"], str(kept.get("reason", "")))
 
 
 def remember(path: str, key: str, finding: Finding) -> None:
-    """Keeps the answer in `path`, atomically. Where that cannot be written the next call probes again."""
+    """Keeps an answer that counts in `path`, atomically. Where that cannot be written the next call probes again."""
+    if finding.counts_s == 0:
+        return
+    until = None if finding.counts_s is None else time.time() + finding.counts_s
+    kept = {"probe_key": key, "kvm_works": finding.works, "reason": finding.reason, "until": until}
     temporary = "{0}.{1}".format(path, os.getpid())
     try:
         os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as stream:
-            json.dump({"probe_key": key, "kvm_works": finding.works, "reason": finding.reason}, stream)
+            json.dump(kept, stream)
         os.replace(temporary, path)
     except OSError:
         if os.path.exists(temporary):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -87,19 +88,19 @@ def test_it_runs_as_the_user_of_the_guests(shared: Path, tmp_path: Path, monkeyp
 
 @needs_qemu
 @pytest.mark.parametrize(
-    ("code", "stage"),
+    ("code", "stage", "counts_s"),
     [
-        pytest.param(b"\xfa\xf4\xeb\xfd", "firmware", id="halts-at-once"),
-        pytest.param(kvm_probe.BOOT_SECTOR[:0x19] + b"\xfa\xf4\xeb\xfd", "64-bit mode", id="halts-after-B"),
+        pytest.param(b"\xfa\xf4\xeb\xfd", "firmware", kvm_probe.STUCK_COUNTS_S, id="halts-at-once"),
+        pytest.param(kvm_probe.BOOT_SECTOR[:0x19] + b"\xfa\xf4\xeb\xfd", "64-bit mode", None, id="halts-after-B"),
     ],
 )
 def test_a_guest_that_stops_is_noticed_and_killed(
-    scratch: Path, monkeypatch: pytest.MonkeyPatch, code: bytes, stage: str
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, code: bytes, stage: str, counts_s: float | None
 ) -> None:
     monkeypatch.setattr(kvm_probe, "BOOT_SECTOR", code.ljust(510, b"\0") + b"\x55\xaa")
     monkeypatch.setattr(kvm_probe, "TIMEOUT_S", 2.0)
     finding = kvm_probe.run_guest(emulator(), accelerator="tcg")
-    assert finding.works is False and stage in finding.reason
+    assert finding.works is False and stage in finding.reason and finding.counts_s == counts_s
     assert list(scratch.iterdir()) == [] and qemu_processes(scratch) == []
 
 
@@ -114,12 +115,12 @@ def test_the_answer_about_this_machine_is_bounded_and_leaves_nothing(scratch: Pa
 @needs_qemu
 def test_qemu_that_ends_is_quoted() -> None:
     finding = kvm_probe.run_guest(emulator(machine="no-such-machine"), accelerator="tcg")
-    assert finding.works is False and "unsupported machine type" in finding.reason
+    assert finding.works is False and "unsupported machine type" in finding.reason and finding.counts_s == 0
 
 
 def test_qemu_that_is_missing_is_named() -> None:
     finding = kvm_probe.run_guest(emulator("/nowhere/qemu"))
-    assert finding.works is False and "/nowhere/qemu" in finding.reason
+    assert finding.works is False and "/nowhere/qemu" in finding.reason and finding.counts_s == 0
 
 
 class Counted:
@@ -152,7 +153,48 @@ def test_a_second_look_is_free_until_the_next_boot(
     assert guest.calls == 4
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"probe_key": "k"}', '{"probe_key": "k", "kvm_works": "yes"}', "\0"])
+def test_a_probe_that_did_not_start_is_tried_again_and_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kvm_probe, "DEVICE", str(tmp_path))
+    memory = str(tmp_path / "probe.json")
+
+    def look(finding: Finding, mode: str = "auto") -> tuple[bool, str]:
+        monkeypatch.setattr(kvm_probe, "run_guest", lambda _emulator: finding)
+        found = kvm_probe.virtualization(emulator(), mode, memory, "boot-1")
+        return found["kvm_works"], found["reason"]
+
+    busy, works = Finding(True, False, "busy", 0), Finding(True, True, "ran")
+    assert look(busy) == (False, "busy") and not Path(memory).exists()
+    assert look(works) == (True, "ran")
+    assert look(busy, "force") == (False, "busy")
+    assert look(busy) == (True, "ran")
+
+
+def test_a_host_on_which_the_probe_was_stuck_is_probed_again_an_hour_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, now = str(tmp_path / "probe.json"), [1_000_000.0]
+    monkeypatch.setattr(kvm_probe.time, "time", lambda: now[0])
+    kvm_probe.remember(memory, "k", Finding(True, False, "stuck", kvm_probe.STUCK_COUNTS_S))
+    for later_s, remembered in ((0, True), (3599, True), (3601, False), (-60, False)):  # the last: the clock was set
+        now[0] = 1_000_000.0 + later_s
+        assert (kvm_probe.recall(memory, "k") is not None) is remembered, later_s
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_of_what_an_older_version_remembered_only_that_it_works_counts(tmp_path: Path, works: bool) -> None:
+    memory = tmp_path / "probe.json"
+    memory.write_text(json.dumps({"probe_key": "k", "kvm_works": works, "reason": "r"}))
+    assert kvm_probe.recall(str(memory), "k") == (Finding(True, True, "r") if works else None)
+
+
+DAMAGED = '{"probe_key": "k", "kvm_works": true, "until": "soon"}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"probe_key": "k"}', '{"probe_key": "k", "kvm_works": "yes"}', DAMAGED, "\0"]
+)
 def test_a_damaged_memory_is_no_memory(tmp_path: Path, content: str) -> None:
     (tmp_path / "probe.json").write_text(content)
     assert kvm_probe.recall(str(tmp_path / "probe.json"), "k") is None
