@@ -105,20 +105,7 @@ _REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectory
 def main() -> None:
     """Runs the command line. A user's mistake, and what the system refuses, end as error and hint with an exit code."""
     try:
-        code = app(prog_name="berth", standalone_mode=False)
-    except BerthError as error:
-        fail(error, _wanted_format(sys.argv))
-    except CLICK_ERROR as error:
-        if asks_for_help(error):
-            sys.exit(InvalidInput.exit_code)
-        fail(usage_error(error), _wanted_format(sys.argv))
-    except typer.Abort as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):
-            hint = "run the same again where somebody can answer; the verb's --help says how not to be asked"
-            fail(BerthError("nobody answered", hint=hint), _wanted_format(sys.argv))
-        code = INTERRUPTED
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+        code = _exit_code()
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
@@ -128,7 +115,26 @@ def main() -> None:
         fail(_refusal(error), _wanted_format(sys.argv))
     if code == INTERRUPTED:
         typer.echo("interrupted: run the same command again to finish what it began", err=True)
-    sys.exit(code or 0)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Returns the code that the verb ended with; one that failed has said why and exits."""
+    try:
+        return app(prog_name="berth", standalone_mode=False) or 0
+    except BerthError as error:
+        fail(error, _wanted_format(sys.argv))
+    except CLICK_ERROR as error:
+        if asks_for_help(error):
+            return InvalidInput.exit_code
+        fail(usage_error(error), _wanted_format(sys.argv))
+    except typer.Abort as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            hint = "run the same again where somebody can answer; the verb's --help says how not to be asked"
+            fail(BerthError("nobody answered", hint=hint), _wanted_format(sys.argv))
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _refusal(error: OSError) -> BerthError:

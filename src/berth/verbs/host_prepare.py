@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the catalog asks of every host before it is prepared, what the ledger knows of the others, and which are ready."""
+"""What the catalog asks of every host, what the ledger knows of the others, and which hosts are ready."""
 
 from __future__ import annotations
 
