@@ -228,7 +228,7 @@ def test_one_odd_domain_keeps_no_other_from_being_recorded(name: str, ledger: Le
     facts = [(row.facts or {}).get("domains") or [] for row in make()]
     facts[0].append(domain("u9", "good"))
     updates = [HostUpdate(f"h{at}", {"machine_id": str(at), "domains": each}) for at, each in enumerate(facts, start=1)]
-    ledger.store_hosts(Refresh(updates, {}, "d", 2.0, full=False))
+    ledger.store_hosts(Refresh(updates, {}, "d", 2.0))
     result = ledger.rebuild("mine")
     assert "u9" in {row.uuid for row in ledger.guests()}
     assert name == "a host without facts" or problem in "".join(result.problems)

@@ -90,7 +90,9 @@ def forgotten(cloud: Cloud, request: dict[str, Any]) -> list[dict[str, Any]]:
 
 def make_silent(cloud: Cloud, host: str) -> None:
     with Ledger.open(cloud.ledger_url) as ledger:
-        ledger.store_hosts(Refresh([HostUpdate(host, unreachable_message="no route")], {}, "d", 1.0, full=False))
+        others = [HostUpdate(row.name, asked=False) for row in ledger.hosts() if row.name != host]
+        silent = HostUpdate(host, unreachable_message="no route")
+        ledger.store_hosts(Refresh([silent, *others], {}, "d", 1.0))
 
 
 def disable(cloud: Cloud, host: str) -> None:

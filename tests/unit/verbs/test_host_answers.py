@@ -23,7 +23,7 @@ def test_a_guest_is_worked_on_where_it_was_made_also_when_its_host_keeps_new_one
     host = str(web["host"])
     moved = HostUpdate(host, facts=facts(host), variables={"berth_instances_path": "/srv/guests"})
     with Ledger.open(cloud.ledger_url) as ledger:
-        ledger.store_hosts(Refresh([moved], {}, "d", 1.0, full=False))
+        ledger.store_hosts(Refresh([moved], {}, "d", 1.0))
     begun = power.begin(call(cloud, request={"names": ["web"], "action": "stop"}))
     (told,) = begun["work"][host]["guests"]
     assert told["instances_path"] == "/var/lib/berth/instances"
