@@ -22,7 +22,6 @@ except ImportError:
     libvirt = None
 
 POLL_S = 0.1
-PRESS_AGAIN_S = 5.0
 LOG_LINES = 5
 LOG_BYTES = 8192
 RUNNING, PAUSED, OFF, CRASHED = "running", "paused", "shutdown", "crashed"
@@ -127,26 +126,11 @@ def power_off(domain: Any) -> bool:
     return True
 
 
-def shut_down(domain: Any, timeout_s: float) -> bool:
-    """Returns whether the guest is off after at most `timeout_s`, having been asked by its power button.
-
-    A guest that is still booting does not notice the button, so it is pressed again.
-    """
-    begin = pressed = time.monotonic()
-    press(domain)
-    while domain.isActive():
-        now = time.monotonic()
-        if now - begin >= timeout_s:
-            return False
-        if now - pressed >= PRESS_AGAIN_S:
-            pressed = now
-            press(domain)
-        time.sleep(POLL_S)
-    return True
-
-
-def press(domain: Any) -> None:
-    """Presses the power button of a guest that is on."""
+def press(connection: Any, uuid: str) -> None:
+    """Presses the power button of a guest, if it is on."""
+    domain = find(connection, uuid)
+    if domain is None:
+        return
     try:
         if state_of(domain) == PAUSED:
             domain.resume()

@@ -97,6 +97,9 @@ class Work:
         return HOST if self.state == GONE else HERE
 
 
+Act = Callable[[Work, Link], None]
+
+
 def accepted(given: Sequence[Dict[str, Any]], options: Options, check: Check) -> List[Work]:
     """Returns one work per guest, in order; those whose item does not hold, or comes twice, have failed already."""
     works = [Work(item) for item in given]
@@ -136,7 +139,7 @@ def failure_of(work: Work, act: Callable[..., Any], *arguments: Any) -> Optional
     return None
 
 
-def for_each(works: Sequence[Work], options: Options, act: Callable[[Work, Link], None]) -> None:
+def for_each(works: Sequence[Work], options: Options, act: Act) -> None:
     """Runs act(work, link) for all that have not failed, in threads; each thread has a connection of its own."""
     waiting = [work for work in works if work.failure is None]
     shares = [waiting[start :: options.threads] for start in range(options.threads)]
@@ -149,7 +152,7 @@ def for_each(works: Sequence[Work], options: Options, act: Callable[[Work, Link]
             done.result()
 
 
-def _work_on(share: Sequence[Work], options: Options, act: Callable[[Work, Link], None]) -> None:
+def _work_on(share: Sequence[Work], options: Options, act: Act) -> None:
     with Link(options.uri) as link:
         for work in share:
             attempt(work, act, work, link)

@@ -135,7 +135,7 @@ options:
     type: bool
     default: false
   graceful_timeout_s:
-    description: Seconds a guest has to shut down by itself.
+    description: Seconds the guests have to shut down by themselves. All are asked first, then waited for together.
     type: int
     default: 60
   wait_running_s:
