@@ -30,7 +30,7 @@ BUGS = {
 def ends_with(monkeypatch: pytest.MonkeyPatch, error: Exception, *words: str) -> None:
     """Runs `berth WORDS` whose verb raises the error."""
 
-    def verb() -> NoReturn:
+    def verb(**_options: object) -> NoReturn:
         raise error
 
     monkeypatch.setattr(app_module, "app", verb)
