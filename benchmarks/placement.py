@@ -5,8 +5,9 @@
 
 speed    one request: Nova's default filters and all its weighers, the same in Berth, on the same fleet in one run;
          the prototype is one mask and one min-max score, the least that anything on columns can cost
-batch    1,000 requests in one call onto 10,000 and 100,000 hosts, with Nova's defaults and with every filter on,
-         each in a process of its own; the prototype computes everything again for each request
+batch    1,000 requests in one call onto 10,000 and 100,000 hosts, with Nova's defaults, with every filter on, and the
+         mix of placement_mix.py, whose guests depend on each other; each size in a process of its own; the prototype
+         computes everything again for each request
 packing  guests placed before the first refusal, five mixes: Nova's weighers, best fit, our pack profile, and an
          upper bound; then Ganeti's hspace, which knows one size at a time, on each size and each mix's mean size,
          with and without the room that it keeps for a dead node (N+1)
@@ -83,6 +84,7 @@ def load(name: str, path: Path) -> Any:
 
 
 fleets = load("placement_fleets", FLEETS)
+mix = load("placement_mix", FLEETS.with_name("placement_mix.py"))
 
 
 def request_of(raw: dict[str, Any]) -> GuestRequest:
@@ -163,7 +165,9 @@ def one_request(fleet: Fleet, request: GuestRequest, profile: Profile) -> tuple[
 
 def batch() -> None:
     """Prints the time of a thousand requests in one call. Each fleet has a process, so that its memory is its own."""
-    print("\n1,000 requests, ten flavors    hosts   seconds  us/request  prototype    every filter on   peak memory")
+    print(
+        "\n1,000 requests, ten flavors    hosts   seconds  us/request  prototype    every filter on   peak memory   mix"
+    )
     for count in BATCH_HOSTS:
         subprocess.run([sys.executable, __file__, f"batch-{count}"], check=True)
 
@@ -182,11 +186,22 @@ def one_batch(count: int) -> None:
     prototype = Prototype(fleet)
     bare = seconds(lambda: prototype.place(np.array((1, 1024, 10 * 1024))))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    mixed = mixed_batch(count)
     print(
         f"{count:>36,} {plain:>9.3f} {plain * 1e3:>11.0f} {bare * 1e6:>7.0f} us "
-        f"{full:>8.3f} s ({full / plain:.1f}x) {peak_mib:>9.0f} MiB",
+        f"{full:>8.3f} s ({full / plain:.1f}x) {peak_mib:>9.0f} MiB {mixed:>7.3f} s ({mixed / plain:.1f}x)",
         flush=True,
     )
+
+
+def mixed_batch(count: int) -> float:
+    """Returns what a thousand guests take whose place depends on others, or on what a host has one by one."""
+    fleet = mix.fleet(big_fleet(count).hosts, fleets.RACKS)
+    before = time.process_time()
+    decision = place(fleet, mix.requests(), mix.PROFILE, now_s=0.0)
+    taken = time.process_time() - before
+    assert decision.ok, decision.error()
+    return taken
 
 
 def batch_requests() -> list[GuestRequest]:

@@ -121,7 +121,14 @@ def _number(found: Any, *given: Any) -> str:
 
 
 _CHECKS: dict[type, dict[str, Check]] = {
-    Filter: {"__init__": _anything, "reads_for": _anything, "problems": _texts, "passes": _mask, "reasons": _reasons},
+    Filter: {
+        "__init__": _anything,
+        "reads_for": _anything,
+        "depends_on": _anything,
+        "problems": _texts,
+        "passes": _mask,
+        "reasons": _reasons,
+    },
     HostFilter: {"concerns": _anything, "host_passes": _reason},
     Weigher: {"__init__": _anything, "raw": _raw},
     HostWeigher: {"weigh_host": _number},

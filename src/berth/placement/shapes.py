@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from berth.placement.filters.base import Filter, Reads
 from berth.placement.fleet import ALL, Mask
 from berth.placement.model import GuestRequest
 from berth.placement.profile import Pipeline
-from berth.placement.scores import Scores
+from berth.placement.scores import RowNumbers, Scores
 from berth.placement.view import View
 
 
@@ -28,92 +27,82 @@ class Shape:
         self._seen = len(view.log)
         self._by_row: list[Filter] = []
         self._by_batch: list[Filter] = []
-        self._rules = pipeline.forced if request.force_host else pipeline.filters
-        self._fixed: Mask | None = None
-        self._row_mask: Mask | None = None
-        self._ask_all()
-        self._mask = self._combined()
+        self._fixed: Mask = np.ones(view.fleet.size, dtype=bool)  # by the filters that no booking concerns
+        self._batch = self._fixed  # by those that read where other guests are
+        self._mask = self._ask_all(pipeline.forced if request.force_host else pipeline.filters)
         self._batch_weighers = any(weigher.reads == Reads.BATCH for weigher, _ in pipeline.weighers)
         self.scores = Scores(view, request, self._mask, pipeline.weighers)
 
-    def _ask_all(self) -> None:
-        """Asks every filter about every row; the costly ones about the rows that are left."""
+    def _ask_all(self, rules: Iterable[Filter]) -> Mask:
+        """Returns which rows pass every filter; the costly ones are asked about the rows that are left."""
+        mask: Mask = np.ones(self._view.fleet.size, dtype=bool)
         costly = []
-        for rule in self._rules:
+        for rule in rules:
             reads = rule.reads_for(self._request)
-            if reads == Reads.BATCH:
-                if rule.passes(self._view, self._request, ALL) is not None:
-                    self._by_batch.append(rule)
-            elif rule.costly:
+            if rule.costly and reads != Reads.BATCH:
                 costly.append(rule)
-            else:
-                self._keep(rule, reads, rule.passes(self._view, self._request, ALL))
-        for rule in costly:
-            rows = self._left()
-            found = rule.passes(self._view, self._request, rows)
+                continue
+            found = rule.passes(self._view, self._request, ALL)
             if found is None:
                 continue
-            mask = np.zeros(self._view.fleet.size, dtype=bool)
-            mask[rows] = found
-            self._keep(rule, Reads.ROW, mask)
+            if reads == Reads.FACTS:
+                self._fixed &= found
+            elif reads == Reads.ROW:
+                self._by_row.append(rule)
+                mask &= found
+            else:
+                self._by_batch.append(rule)
+        self._batch = self._ask_batch()
+        mask &= self._batch
+        for rule in costly:
+            rows = np.flatnonzero(mask)
+            found = rule.passes(self._view, self._request, rows)
+            if found is not None:
+                self._by_row.append(rule)
+                mask[rows] = found
+        return mask
 
-    def _keep(self, rule: Filter, reads: Reads, mask: Mask | None) -> None:
-        if mask is None:
-            return
-        if reads == Reads.FACTS:
-            self._fixed = _both(self._fixed, mask)
-        else:
-            self._by_row.append(rule)
-            self._row_mask = _both(self._row_mask, mask)
-
-    def _left(self) -> npt.NDArray[np.intp]:
-        mask = self._row_mask if self._fixed is None else _both(self._row_mask, self._fixed)
-        return np.arange(self._view.fleet.size) if mask is None else np.flatnonzero(mask)
-
-    def _combined(self) -> Mask | None:
+    def _ask_batch(self) -> Mask:
         mask = self._fixed
-        if self._row_mask is not None:
-            mask = _both(mask, self._row_mask)
         for rule in self._by_batch:
             found = rule.passes(self._view, self._request, ALL)
             if found is not None:
-                mask = _both(mask, found)
+                mask = mask & found
         return mask
 
-    def refresh(self) -> None:
-        """Brings mask and scores up to date with what was booked since."""
-        view = self._view
-        if self._seen == len(view.log):
-            return
-        changed = np.array(view.changed_since(self._seen), dtype=np.intp)
-        self._seen = len(view.log)
-        passed = np.ones(changed.size, dtype=bool) if self._mask is None else self._mask[changed]
-        passes = self._recheck(changed)
-        if self._by_batch or self._batch_weighers or bool((passes & ~passed).any()):
-            self._mask = self._combined()
-            self.scores = Scores(view, self._request, self._mask, self._pipeline.weighers)
-        else:
-            self.scores.remove(changed[passed & ~passes])
-            self.scores.update(changed[passes])
-
-    def _recheck(self, rows: npt.NDArray[np.intp]) -> Mask:
-        """Asks the filters that read a host's own usage about the rows again. Returns which pass; keeps the masks."""
-        passes: Mask = np.ones(rows.size, dtype=bool)
+    def _ask_rows(self, rows: RowNumbers) -> Mask:
+        """Returns which of the rows pass every filter as things stand."""
+        passes: Mask = self._batch[rows]
         for rule in self._by_row:
-            mask = rule.passes(self._view, self._request, rows)
-            if mask is not None:
-                passes &= mask
-        if self._row_mask is not None:
-            self._row_mask[rows] = passes
-        if self._fixed is not None:
-            passes &= self._fixed[rows]
-        if self._mask is not None:
-            self._mask[rows] = passes
+            found = rule.passes(self._view, self._request, rows)
+            if found is not None:
+                passes &= found
         return passes
 
+    def refresh(self) -> None:
+        """Brings mask and scores up to date with what was booked since.
 
-def _both(left: Mask | None, right: Mask) -> Mask:
-    return right.copy() if left is None else left & right
+        Asked again are the rows booked on, and those that were refused for where other guests are and no
+        longer are: nothing else may pass that did not. The other rows keep their verdict and their weights.
+        """
+        if self._seen == len(self._view.log):
+            return
+        rows = np.array(self._view.changed_since(self._seen), dtype=np.intp)
+        booked = [request for _, request in self._view.log[self._seen :]]
+        self._seen = len(self._view.log)
+        closed = rows[:0]
+        if any(rule.depends_on(self._request, guest) for rule in self._by_batch for guest in booked):
+            before, self._batch = self._batch, self._ask_batch()
+            rows = np.union1d(rows, np.flatnonzero(self._batch & ~before))
+            closed = np.flatnonzero(self._mask & ~self._batch)
+            self._mask[closed] = False
+        passed, passes = self._mask[rows], self._ask_rows(rows)
+        self._mask[rows] = passes
+        if self._batch_weighers or bool((passes & ~passed).any()):
+            self.scores = Scores(self._view, self._request, self._mask, self._pipeline.weighers)
+        else:
+            self.scores.remove(np.concatenate((closed, rows[passed & ~passes])))
+            self.scores.update(rows[passes])
 
 
 def shape_key(request: GuestRequest, pipeline: Pipeline) -> Hashable:

@@ -16,15 +16,15 @@ from berth.placement.pinning import NO_PINS, Pins
 class View:
     """A fleet, the time, and what this batch has booked on it.
 
-    `usage` holds the columns that change; they are the fleet's own until the first booking. `log` has the
-    row of every booking in order, so that whoever computed a mask earlier knows which rows are out of date.
+    `usage` holds the columns that change; they are the fleet's own until the first booking. `log` has the row and
+    the guest of every booking in order, so that whoever computed a mask earlier knows which rows are out of date.
     """
 
     def __init__(self, fleet: Fleet, now_s: float) -> None:
         self.fleet = fleet
         self.now_s = now_s
         self.usage: Usage = fleet.usage
-        self.log: list[int] = []
+        self.log: list[tuple[int, GuestRequest]] = []
         self.booked: dict[int, list[GuestOnHost]] = {}
         self.rows_of_booked: dict[str, int] = {}
         self._groups: dict[str, Counter[int]] = {}
@@ -54,7 +54,7 @@ class View:
         promised = fleet.disk_mib_total[row] - usage.disk_mib_booked[row] - fleet.reserved_host_disk_mib[row]
         usage.disk_mib_free[row] = promised if measured is None else min(promised, measured)
         self.rows_of_booked[request.uuid] = row
-        self.log.append(row)
+        self.log.append((row, request))
 
     def members_by_row(self, group: ServerGroup) -> Counter[int]:
         """Returns how many members of the group each row has, those booked in this batch included."""
@@ -99,7 +99,7 @@ class View:
 
     def changed_since(self, mark: int) -> list[int]:
         """Returns the distinct rows booked after the log was `mark` long, ascending."""
-        return sorted(set(self.log[mark:]))
+        return sorted({row for row, _ in self.log[mark:]})
 
 
 def _as_guest(request: GuestRequest, pins: Pins) -> GuestOnHost:

@@ -126,6 +126,14 @@ def requests(draw, most=6):
     return [_request(Random(f"request {seed} {number}"), number, groups) for number in range(count)]
 
 
+@st.composite
+def batches(draw, kinds=4, most=12):
+    """Returns guests new-0, new-1, ... of a few kinds, in turn: what a batch computes once per kind."""
+    asked = draw(requests(kinds))
+    count = draw(st.integers(len(asked), most))
+    return [replace(asked[n % len(asked)], uuid=f"new-{n}", name=f"new-{n}") for n in range(count)]
+
+
 def _host(dice, number):
     roomy = dice.random() < 0.8
     return Host(

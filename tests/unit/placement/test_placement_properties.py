@@ -23,6 +23,7 @@ from berth.placement import (
     build_fleet,
     place,
 )
+from berth.placement.engine import place_what_fits
 from berth.placement.fleet import ALL
 from berth.placement.outcome import pins_on
 from berth.placement.registry import BUILT_IN, FILTERS, FIRST, LAST, WEIGHERS
@@ -112,15 +113,49 @@ def test_what_is_kept_up_to_date_equals_what_is_computed_anew(fleet, wanted, pro
     view = View(build_fleet(fleet), 0.0)
     pipeline = profile.pipeline
     shapes = [Shape(view, request, pipeline) for request in wanted]
-    for request, shape in zip(wanted, shapes, strict=True):
-        shape.refresh()
-        if shape.scores.rows.size:
-            view.book(int(shape.scores.rows[shape.scores.total.argmax()]), request)
-    for request, shape in zip(wanted, shapes, strict=True):
-        shape.refresh()
-        anew = Shape(view, request, pipeline)
-        assert shape.scores.rows.tolist() == anew.scores.rows.tolist()
-        assert shape.scores.total.tolist() == anew.scores.total.tolist()
+    for turn, request in enumerate(wanted):
+        shapes[turn].refresh()
+        if shapes[turn].scores.rows.size:
+            view.book(int(shapes[turn].scores.rows[shapes[turn].scores.total.argmax()]), request)
+        for other in wanted[:: 1 + turn % 3]:  # some are brought up to date often, others after many bookings
+            shape = shapes[wanted.index(other)]
+            shape.refresh()
+            anew = Shape(view, other, pipeline)
+            assert shape.scores.rows.tolist() == anew.scores.rows.tolist()
+            assert shape.scores.total.tolist() == anew.scores.total.tolist()
+
+
+def one_after_the_other(fleet, wanted, profile):
+    """Returns each guest's host and score, or None, each placed on its own on a fleet that has the guests before."""
+    now = {host.name: host for host in fleet}
+    members = {request.group.name: dict(request.group.members) for request in wanted if request.group}
+    for request in wanted:
+        if request.group:
+            request = replace(request, group=replace(request.group, members=dict(members[request.group.name])))
+        columns = build_fleet(now.values())
+        decision = place(columns, [request], profile, now_s=0.0)
+        if not decision.ok:
+            yield None
+            continue
+        (placement,) = decision.placements
+        view, row = View(columns, 0.0), columns.row_of[placement.host]
+        view.book(row, request, placement.pins)
+        now[placement.host] = view.host(row)
+        if request.group:
+            members[request.group.name][request.uuid] = placement.host
+        yield placement.host, placement.score
+
+
+@settings(slow, max_examples=300)
+@given(hosts(least=2), random_fleets.batches(), st.sampled_from([MOST, DEFAULT]))
+def test_a_batch_is_placed_as_its_guests_one_after_the_other(fleet, wanted, profile):
+    table = build_fleet(fleet)
+    single = list(one_after_the_other(fleet, wanted, profile))
+    assert place_what_fits(table, wanted, profile, now_s=0.0) == [found and found[0] for found in single]
+    decision = place(table, wanted, profile, now_s=0.0)
+    assert decision.failed_index == (single.index(None) if None in single else None)
+    if decision.ok:
+        assert [(placement.host, placement.score) for placement in decision.placements] == single
 
 
 @slow

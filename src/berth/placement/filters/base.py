@@ -23,7 +23,7 @@ class Reads(IntEnum):
 
     FACTS = 0  # nothing that a booking changes: never again
     ROW = 1  # the host's own usage and guests: again for the booked row
-    BATCH = 2  # bookings on other hosts as well: again for all rows after any booking
+    BATCH = 2  # bookings on other hosts as well: again for all rows after a booking that `depends_on` names
 
 
 class Filter(abc.ABC):
@@ -49,6 +49,10 @@ class Filter(abc.ABC):
     def reads_for(self, request: GuestRequest) -> Reads:
         """Returns what the verdict on this request depends on; `reads` unless a filter knows better."""
         return self.reads
+
+    def depends_on(self, request: GuestRequest, booked: GuestRequest) -> bool:
+        """Returns whether booking that guest may change the verdict on this request; asked where `reads` is BATCH."""
+        return True
 
     def problems(self, request: GuestRequest) -> tuple[str, ...]:
         """Returns what is wrong with the request, as far as this filter reads it."""

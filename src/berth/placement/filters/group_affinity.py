@@ -17,6 +17,10 @@ class ServerGroupAffinityFilter(Filter):
 
     reads = Reads.BATCH
 
+    def depends_on(self, request: GuestRequest, booked: GuestRequest) -> bool:
+        """Returns whether the guest is of the same group."""
+        return request.group is not None and booked.group is not None and request.group.name == booked.group.name
+
     def passes(self, view: View, request: GuestRequest, rows: Rows) -> Mask | None:
         """Returns the rows of the group's hosts."""
         group = request.group

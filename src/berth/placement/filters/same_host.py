@@ -18,6 +18,10 @@ class SameHostFilter(Filter):
 
     reads = Reads.BATCH
 
+    def depends_on(self, request: GuestRequest, booked: GuestRequest) -> bool:
+        """Returns whether the hint names the guest."""
+        return booked.uuid in guests_in(request.hints, "same_host")
+
     def passes(self, view: View, request: GuestRequest, rows: Rows) -> Mask | None:
         """Returns the rows where they live."""
         wanted = guests_in(request.hints, "same_host")
