@@ -108,7 +108,9 @@ def test_mistakes(data: str | bytes, expected: list[str]) -> None:
         pytest.param("a: 'x", "not YAML: while scanning a quoted scalar from line 1, ", id="open quote"),
         pytest.param("a: 1\n---\nb: 2", "expected a single document", id="two documents"),
         pytest.param("a: \x07", "f.yml: found a character that YAML does not allow", id="control character"),
-        pytest.param("[" * 100_000, f"f.yml:1: found more than {MAX_DEPTH} levels", id="bomb of brackets"),
+        pytest.param("[" * 500, f"f.yml:1: found more than {MAX_DEPTH} levels", id="many brackets"),
+        # libyaml itself may stop at its own limit, before ours is looked at; the words are then its.
+        pytest.param("[" * 100_000, "f.yml:1: ", id="bomb of brackets"),
         pytest.param("- " * 50_000, f"f.yml:1: found more than {MAX_DEPTH} levels", id="bomb of dashes"),
         pytest.param("a: " + "x" * WRITTEN.bytes, "bytes, allowed: at most 1048576", id="large file"),
         pytest.param(
