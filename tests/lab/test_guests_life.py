@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.cloud import Inventory, LabCloud
+from lab.shell import wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -87,7 +88,8 @@ def test_a_guest_is_what_was_asked_for(guests: Guests, name: str) -> None:
     address = guests.cloud.guest(name)["addresses"][0]
     told = "/var/told" if name == "deb" else "/root/told"
     if name == "deb":
-        assert "status: done" in guests.cloud.ssh(name, "cloud-init status --wait")
+        # After the first login cloud-init starts sshd once more, which for a moment takes no connection.
+        assert wait_for(lambda: "status: done" in guests.cloud.ssh(name, "cloud-init status --wait", status=None), 120)
     said = guests.cloud.ssh(name, f"hostname; cat {told}; ip -4 -o addr; ip route").splitlines()
     assert said[:2] == [name, name]
     assert any(f" {address}/24 " in line for line in said)
