@@ -131,16 +131,17 @@ def _count_builds(ledger: Ledger, fates: Mapping[Fate, Sequence[GuestRow]], verd
 
 
 def _sent_before(steps: Sequence[StepRow], row: GuestRow) -> bool:
-    """Returns whether an earlier run handed this guest to its host and never learnt what became of it.
+    """Returns whether an earlier run handed this guest to its host, which may have it: all but a failure may mean that.
 
-    This run's own intents are still open.
+    One that died after its host had answered, and before the guest was active, has left the step's good outcome. This
+    run's own intents are still open.
     """
     known = [
         step.outcome
         for step in steps
         if (step.guest_uuid, step.host, step.step) == (row.uuid, row.host, BootStep.GUEST) and step.outcome
     ]
-    return known[-1:] == [StepOutcome.INTERRUPTED]
+    return bool(known) and known[-1] is not StepOutcome.FAILED
 
 
 def _activate(ledger: Ledger, call: Call, rows: Sequence[GuestRow], verdicts: Mapping[str, Verdict]) -> None:

@@ -218,6 +218,21 @@ def test_a_guest_that_may_be_on_a_silent_host_stays_there_in_every_later_run(wor
     world.assert_at_rest(dict.fromkeys(NAMES, "active"))
 
 
+@pytest.mark.parametrize("point", points("boot", BootStep))
+def test_a_guest_whose_host_falls_silent_after_the_kill_is_made_nowhere_else(world: World, point: str) -> None:
+    kill(world, point, "boot")
+    there = {uuid: host for host, guests in world.guests.items() for uuid in guests}
+    world.off = set(there.values())
+    with suppress(HostFailed):
+        world.boot()
+    assert all(
+        list(guests).count(uuid) == (host == there[uuid]) for uuid in there for host, guests in world.guests.items()
+    )
+    world.off = set()
+    world.boot()
+    world.assert_at_rest(dict.fromkeys(NAMES, "active"))
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_no_guest_is_ever_on_two_hosts(world: World, seed: int) -> None:
     """Runs that die anywhere, on hosts that lose power or refuse, boots and deletes mixed; then all is mended."""
