@@ -141,7 +141,7 @@ def _sent_before(steps: Sequence[StepRow], row: GuestRow) -> bool:
         for step in steps
         if (step.guest_uuid, step.host, step.step) == (row.uuid, row.host, BootStep.GUEST) and step.outcome
     ]
-    return bool(known) and known[-1] is not StepOutcome.FAILED
+    return bool(known) and known[-1] != StepOutcome.FAILED
 
 
 def _activate(ledger: Ledger, call: Call, rows: Sequence[GuestRow], verdicts: Mapping[str, Verdict]) -> None:
