@@ -23,11 +23,14 @@ from berth.verbs.guest_view import guest_details, guest_view
 from lab.cluster import Lab
 from lab.host import Host
 from lab.leftovers import Snapshot, difference, snapshot
+from lab.shell import wait_for
 
 BIN = Path(sys.executable).parent
 CALLBACKS = Path(__file__).parents[1] / "callbacks"
 # One round of everything takes seconds; an emulated machine that is busy may take many times that.
 COMMAND_S = 300
+KEPT = " [mux]"  # how ssh names a connection that it keeps for later commands (ssh_config(5), ControlPersist)
+JUMP_ENDS_S = 10
 # The tables that say what is taken now. Guests that are gone, actions and steps are history and stay.
 TAKEN = {
     "guests": "SELECT project, name, host FROM guests WHERE deleted_at IS NULL",
@@ -235,25 +238,30 @@ class LabCloud:
         return found
 
     def local(self) -> list[str]:
-        """Files in our temporary folder, and processes that carry our mark but for ssh's kept connections and jumps."""
-        found = [str(path) for path in self.scratch.iterdir()]
+        """Files in our temporary folder, and processes that carry our mark but for ssh's kept connections.
+
+        A kept connection to a guest has a jump of its own, which ends with it: such connections are ended first.
+        """
+        if self._jumps():
+            for line in self._processes():
+                if line.endswith(KEPT):
+                    path = line.removesuffix(KEPT).removeprefix("ssh: ")
+                    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={path}", "any"], capture_output=True)
+            wait_for(lambda: not self._jumps(), JUMP_ENDS_S)
+        files = [str(path) for path in self.scratch.iterdir()]
+        return files + [line for line in self._processes() if not line.endswith(KEPT)]
+
+    def _jumps(self) -> list[str]:
+        return [line for line in self._processes() if " -W " in line]
+
+    def _processes(self) -> list[str]:
+        """The command lines of the processes that carry our mark."""
+        found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                marked = self.mark.encode() in (folder / "environ").read_bytes().split(b"\0")
-                lines = [command_line(folder), command_line(parent_of(folder))]
+                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found.append(words.decode(errors="replace").strip())
             except OSError:
                 continue
-            if marked and not any("[mux]" in line for line in lines):
-                found.append(lines[0])
         return found
-
-
-def command_line(folder: Path) -> str:
-    """The words of a process, by its folder below /proc."""
-    return (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-
-
-def parent_of(folder: Path) -> Path:
-    """The folder of a process's parent."""
-    parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
-    return folder.with_name(parent) if parent != "0" else folder
