@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab import layout
+from lab.cloud import LabCloud
 from lab.cluster import Lab
 from lab.leftovers import difference, snapshot
 from lab.shell import LabError, output
@@ -151,6 +153,24 @@ def test_snapshot_sees_what_is_planted(lab: Lab) -> None:
     assert "h1 processes: + /run/qemu-planted 300" in found.splitlines()
     assert "h1 firewall: + table inet planted" in found
     assert difference(before, snapshot(host)) == ""
+
+
+def test_a_kept_connection_takes_its_jump_along_and_a_lone_jump_is_found(lab: Lab, tmp_path: Path) -> None:
+    near, far, _ = lab.hosts
+    jump = ["ssh", "-F", str(lab.layout.ssh_config), "-o", "ControlPath=none", "-W", f"[{far.ip}]:22", near.ip]
+    kept = {"ControlMaster": "auto", "ControlPersist": "60", "ControlPath": str(tmp_path / "kept")}
+    options = {**kept, "HostKeyAlias": far.name, "ProxyCommand": shlex.join(jump)}
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    cloud = LabCloud(lab, tmp_path / "cloud")
+    cloud.run(["ssh", "-F", str(lab.layout.ssh_config), *words, far.ip, "true"])
+    assert (tmp_path / "kept").is_socket()
+    assert cloud.local() == []
+    stuck = [sys.executable, "-c", "import time; time.sleep(60)", "-W", f"[{far.ip}]:22"]
+    with cloud.start(stuck) as lone:
+        try:
+            assert cloud.local() == [" ".join(stuck)]
+        finally:
+            lone.kill()
 
 
 def test_inventory_serves_ansible(lab: Lab, lab_inventory: Path) -> None:

@@ -4,12 +4,13 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ BIN = Path(sys.executable).parent
 CALLBACKS = Path(__file__).parents[1] / "callbacks"
 # One round of everything takes seconds; an emulated machine that is busy may take many times that.
 COMMAND_S = 300
-KEPT = " [mux]"  # how ssh names a connection that it keeps for later commands (ssh_config(5), ControlPersist)
-JUMP_ENDS_S = 10
+JUMP_ENDS_S = 5
 # The tables that say what is taken now. Guests that are gone, actions and steps are history and stay.
 TAKEN = {
     "guests": "SELECT project, name, host FROM guests WHERE deleted_at IS NULL",
@@ -238,30 +238,48 @@ class LabCloud:
         return found
 
     def local(self) -> list[str]:
-        """Files in our temporary folder, and processes that carry our mark but for ssh's kept connections.
+        """Files in our temporary folder, and processes that carry our mark.
 
-        A kept connection to a guest has a jump of its own, which ends with it: such connections are ended first.
+        A connection to a guest that ssh keeps (ControlPersist) has a jump, and it ends with it: such ones go first.
         """
-        if self._jumps():
-            for line in self._processes():
-                if line.endswith(KEPT):
-                    path = line.removesuffix(KEPT).removeprefix("ssh: ")
-                    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={path}", "any"], capture_output=True)
+        if jumps := self._jumps():
+            for pid in masters_of(jumps):
+                os.kill(pid, signal.SIGTERM)
             wait_for(lambda: not self._jumps(), JUMP_ENDS_S)
-        files = [str(path) for path in self.scratch.iterdir()]
-        return files + [line for line in self._processes() if not line.endswith(KEPT)]
+        return [str(path) for path in self.scratch.iterdir()] + list(self._processes().values())
 
-    def _jumps(self) -> list[str]:
-        return [line for line in self._processes() if " -W " in line]
+    def _jumps(self) -> list[int]:
+        return [pid for pid, line in self._processes().items() if " -W " in line]
 
-    def _processes(self) -> list[str]:
-        """The command lines of the processes that carry our mark."""
-        found = []
+    def _processes(self) -> dict[int, str]:
+        """The processes that carry our mark: id to command line. Kept connections do not: ssh writes over it."""
+        found = {}
         for folder in Path("/proc").glob("[0-9]*"):
-            try:
+            with suppress(OSError):
                 if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found.append(words.decode(errors="replace").strip())
-            except OSError:
-                continue
+                    found[int(folder.name)] = command_line(folder)
         return found
+
+
+def command_line(folder: Path) -> str:
+    """The words of a process, by its folder below /proc."""
+    try:
+        return (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:  # it has ended
+        return ""
+
+
+def pipes(folder: Path) -> set[str]:
+    """The pipes that a process has open, by its folder below /proc."""
+    found = set()
+    for link in (folder / "fd").glob("*"):
+        with suppress(OSError):
+            found.add(str(link.readlink()))
+    return {name for name in found if name.startswith("pipe:")}
+
+
+def masters_of(jumps: Sequence[int]) -> list[int]:
+    """The kept connections that these jumps carry. A jump is not the child of one: only their pipes join the two."""
+    ends = set[str]().union(*(pipes(Path(f"/proc/{pid}")) for pid in jumps))
+    kept = [folder for folder in Path("/proc").glob("[0-9]*") if ends and "[mux]" in command_line(folder)]
+    return [int(folder.name) for folder in kept if ends & pipes(folder)]
