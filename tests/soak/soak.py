@@ -11,6 +11,7 @@ The seed decides what each process does; which of them is faster, the machine de
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import runpy
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from checker import Recorded, problems
@@ -147,6 +149,8 @@ def soak(asked: argparse.Namespace, folder: Path) -> int:
     print(f"{len(run.guests)} guests at the end, {len(found)} problems")
     for line in found[:50]:
         print(f"problem: {line}")
+    if found:
+        (folder / "recorded.json").write_text(json.dumps(asdict(run), indent=1, default=str))
     return len(found)
 
 
@@ -157,13 +161,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--verbs", type=int, default=0, help="go on until so many have ended")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    parser.add_argument("--keep", action="store_true", help="keep the folder, to look at it")
+    parser.add_argument("--keep", action="store_true", help="keep the folder; with problems it is always kept")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="berth-soak-"))
+    keep = True
     try:
-        return 1 if soak(asked, folder) else 0
+        found = soak(asked, folder)
+        keep = asked.keep or found > 0
+        return 1 if found else 0
     finally:
-        if asked.keep:
+        if keep:
             print(f"kept: {folder}")
         else:
             shutil.rmtree(folder)
