@@ -14,7 +14,7 @@ import pytest
 from berth.ledger.model import STEPS, BootStep, DeleteStep, PowerStep, Verb
 from lab.cloud import LabCloud
 from lab.held import Held
-from lab.pair import BOOT, DELETE, NAMES, assert_nothing_is_left, assert_two_guests, points
+from lab.pair import BOOT, DELETE, NAMES, assert_nothing_is_left, assert_two_guests, on_hosts, points
 
 pytestmark = pytest.mark.lab
 
@@ -33,6 +33,8 @@ CASES = {
     # In this order each case begins where the one before it ended.
     **{verb: points(verb, PowerStep) for verb in POWER},
 }
+# From here on a guest of a boot has its host.
+ON_HOSTS = CASES[Verb.BOOT][CASES[Verb.BOOT].index("boot.claim.after") :]
 
 
 def test_every_step_of_every_verb_is_a_case() -> None:
@@ -72,6 +74,21 @@ def test_a_boot_that_was_killed_is_undone_by_delete(fresh: LabCloud, point: str)
     known = kill(fresh, point, *BOOT)
     assert known in (set(), set(NAMES))
     fresh.berth(*DELETE, status=0 if known else 3)
+    assert_nothing_is_left(fresh)
+
+
+@pytest.mark.parametrize("point", ON_HOSTS)
+def test_a_killed_boot_whose_host_falls_silent_makes_no_second_guest(fresh: LabCloud, point: str) -> None:
+    """Promise P1: the host, cut off from the controller only, may run the guest that the killed run has sent it."""
+    kill(fresh, point, *BOOT)
+    host = fresh.host_of(NAMES[0])
+    with fresh.silent(host):
+        answer = fresh.berth(*BOOT, status=None)
+        assert answer.status in (0, 6), answer
+    uuids = [uuid for _host, uuid, _state in on_hosts(fresh)]
+    assert len(uuids) == len(set(uuids))
+    assert_two_guests(fresh, fresh.json(*BOOT))
+    fresh.berth(*DELETE)
     assert_nothing_is_left(fresh)
 
 

@@ -14,6 +14,7 @@ from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger
 from berth.cli.output import Format, FormatOption, print_item, print_rows
 from berth.errors import Conflict, InvalidInput, Partial
+from berth.ledger.owner import Owner
 
 if TYPE_CHECKING:
     from berth.ledger.consistency import Finding
@@ -37,10 +38,23 @@ def check(ctx: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
 
 
 @app.command("repair")
-def repair(ctx: typer.Context, fmt: FormatOption = Format.TABLE) -> None:
-    """Mend what is safe: what deleted guests still hold, and the actions of runs that are proved dead."""
+def repair(
+    ctx: typer.Context,
+    run_is_gone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run-is-gone",
+            metavar="ACTION",
+            help="This action's run is gone, which nobody can prove: its machine never returns. Repeatable.",
+        ),
+    ] = None,
+    fmt: FormatOption = Format.TABLE,
+) -> None:
+    """Mend what is safe: what deleted guests still hold, and the actions of runs that are gone."""
     context: CliContext = ctx.obj
     with open_ledger(context.cloud) as ledger:
+        if run_is_gone:
+            ledger.declare_gone(run_is_gone, Owner.of_process().who)
         mended = ledger.repair()
     print_rows(_rows(mended), COLUMNS, fmt)
 

@@ -17,7 +17,8 @@ class Owner:
 
     A pid alone is used again, so its start (clock ticks since boot: proc_pid_stat(5), field 22) goes with it. A host
     name alone may be shared, so the machine id does; a pid means something only in its namespace (`pid_namespace`).
-    What this machine does not tell is "": containers often have no machine id.
+    What this machine does not tell is "": containers often have no machine id. `gone` is who says that the process is
+    gone where no machine can tell; "" while nobody does.
     """
 
     host: str
@@ -27,6 +28,7 @@ class Owner:
     pid: int
     started_ticks: int
     user: str
+    gone: str = ""
 
     @classmethod
     def of_process(cls, pid: int | None = None) -> Owner:
@@ -57,8 +59,11 @@ class Owner:
 def proof_of_death(owner: Owner) -> str | None:
     """Returns why `owner` is certainly gone, or None: it lives, or this machine cannot know.
 
-    Nothing is ever proved about a process of another machine or of another pid namespace of this boot.
+    Nothing is ever proved about a process of another machine or of another pid namespace of this boot; there a person's
+    word counts.
     """
+    if owner.gone:
+        return owner.gone
     here = Owner.of_process()
     if (owner.host, owner.machine_id) != (here.host, here.machine_id) or not (owner.boot_id and here.boot_id):
         return None
@@ -74,6 +79,19 @@ def proof_of_death(owner: Owner) -> str | None:
     if ticks is None or not owner.started_ticks or ticks == owner.started_ticks:
         return None
     return f"process {owner.pid} on {owner.host} is another one now"
+
+
+def proof_of_life(owner: Owner) -> str | None:
+    """Returns why `owner` certainly works now, or None: it is dead, or this machine cannot know."""
+    here = Owner.of_process()
+    places = [(one.host, one.machine_id, one.boot_id, one.pid_namespace) for one in (owner, here)]
+    if places[0] != places[1] or not (owner.boot_id and owner.pid_namespace and owner.started_ticks):
+        return None
+    try:
+        alive = _started_ticks(owner.pid) == owner.started_ticks
+    except ProcessLookupError:
+        return None
+    return f"process {owner.pid} works on this machine" if alive else None
 
 
 def _started_ticks(pid: int) -> int | None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from berth.errors import Busy, Conflict, NotFound
 from berth.ledger.model import Outcome, Verb
-from berth.ledger.owner import Owner, proof_of_death
+from berth.ledger.owner import Owner, proof_of_death, proof_of_life
 from berth.ledger.rows import ActionRequest, ActionRow, Begun, GuestRow
 from berth.ledger.store_base import Store, values_of
 from berth.ledger.tables import actions, guests, holds, select_rows, steps
@@ -91,6 +91,27 @@ class ActionStore(Store):
                 _let_go(connection, holder.action.id, keys, at)
                 _end_empty(connection, holder, "nothing was left to do", at)
         return [holder.action for holder in dead]
+
+    def declare_gone(self, action_ids: Collection[str], who: str) -> None:
+        """Takes a person's word that these runs are gone: the same request goes on with them, another takes over.
+
+        For machines that never return, and containers: nobody can prove the death of their processes. Raises Conflict,
+        naming all, for actions that are not there, are over, or are seen at work on this machine.
+        """
+        with self._database.write() as connection:
+            query = select_rows(actions, ActionRow).where(actions.c.id.in_(action_ids))
+            rows = {row.id: row for row in (ActionRow(*values) for values in connection.execute(query))}
+            found = {each: _not_gone(rows.get(each)) for each in dict.fromkeys(action_ids)}
+            wrong = tuple(f"{each}: {reason}" for each, reason in found.items() if reason)
+            if wrong:
+                raise Conflict(
+                    wrong[0] if len(wrong) == 1 else f"{len(wrong)} runs are not taken for gone",
+                    details=() if len(wrong) == 1 else wrong,
+                    hint="`berth doctor` lists the runs that nobody knows to be dead, with their actions",
+                )
+            for row in rows.values():
+                owner = {**row.owner, "gone": f"{who} says that it is gone"}
+                connection.execute(actions.update().where(actions.c.id == row.id).values(owner=owner))
 
     def action(self, action_id: str) -> ActionRow:
         """Returns an action. Raises NotFound."""
@@ -178,12 +199,20 @@ def _refuse_live(holders: Sequence[_Holder], at: float) -> None:
         f"for {max(0, at - holder.action.since):.0f} s (action {holder.action.id})"
         for holder in live
     )
+    gone = " ".join(f"--run-is-gone {holder.action.id}" for holder in live)
     raise Busy(
         lines[0] if len(lines) == 1 else f"{len(lines)} runs work on these guests",
         details=() if len(lines) == 1 else lines,
-        hint="wait until it is done, or end that process on its machine and run this again",
+        hint="wait until it is done, or end that process on its machine and run this again; if that machine "
+        f"or container never returns: `berth ledger repair {gone}`",
         data={"actions": [{"action": holder.action.id, "owner": holder.action.owner} for holder in live]},
     )
+
+
+def _not_gone(row: ActionRow | None) -> str | None:
+    if row is None:
+        return "there is no such action"
+    return "it is over" if row.ended_at is not None else proof_of_life(Owner(**row.owner))
 
 
 def _is_same(holder: _Holder, request: ActionRequest) -> bool:

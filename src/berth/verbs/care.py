@@ -69,7 +69,10 @@ def _of_action(row: ActionRow, names: Collection[str], now_s: float) -> Finding:
     age = f"{max(0.0, now_s - row.since):.0f} s"
     found = f"{row.verb} of {', '.join(names) or 'nothing more'} (action {row.id}) by {owner} since {age}: "
     if proof is None:
-        fix = "it may still work: see that process on its machine"
+        fix = (
+            "it may still work: see that process on its machine; if that machine or container never returns: "
+            f"`berth ledger repair --run-is-gone {row.id}`"
+        )
         return Finding(LEDGER, "stuck_action", Status.WARN, f"{found}it is not known to be dead", "", fix)
     again = "delete" if row.verb is Verb.DELETE else "same verb"
     fix = f"run the {again} again to finish it; `berth doctor --fix` only lets its guests go"

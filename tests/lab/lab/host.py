@@ -96,6 +96,14 @@ class Host:
         succeeds("ip", "link", "del", self.layout.data_link(self.name))
         self._pid_file.unlink(missing_ok=True)
 
+    def unplug(self) -> None:
+        """Nothing reaches the host over the management network any more; it and its guests go on and notice nothing."""
+        run("ip", "link", "set", f"vb-{self.machine}", "nomaster")
+
+    def plug_in(self) -> None:
+        """The management network is back."""
+        run("ip", "link", "set", f"vb-{self.machine}", "master", self.layout.bridges[0])
+
     def destroy(self) -> None:
         """Cut the power and delete the disk."""
         self.power_cut()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_check_finds_what_is_wrong_and_repair_mends_it(cloud: Path) -> None:
     assert any(one["safe"] and GUEST in one["key"] + one["message"] for one in json.loads(done.stdout))
     assert berth(cloud, "ledger", "repair").returncode == 0
     assert berth(cloud, "ledger", "check").returncode == 0
+
+
+def test_repair_takes_a_persons_word_for_a_run_of_another_machine(cloud: Path) -> None:
+    elsewhere = replace(Owner.of_process(), host="elsewhere", machine_id="other", boot_id="other")
+    with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
+        begun = ledger.begin_action(ActionRequest(Verb.BOOT, "default", ("web",), "req-2"), elsewhere)
+    assert json.loads(berth(cloud, "ledger", "repair", "--format", "json").stdout) == []
+    unknown = berth(cloud, "ledger", "repair", "--run-is-gone", "act-1", "--run-is-gone", begun.id)
+    assert unknown.returncode == 4 and "act-1: there is no such action" in unknown.stderr
+    done = berth(cloud, "ledger", "repair", "--run-is-gone", begun.id, "--format", "json")
+    (mended,) = json.loads(done.stdout)
+    assert done.returncode == 0 and mended["key"] == begun.id and "says that it is gone" in mended["message"]
+    with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
+        assert ledger.open_actions() == [] and ledger.held_names(begun.id) == ()
 
 
 def test_an_unknown_state_is_found_by_check_and_ends_other_verbs_with_an_error(cloud: Path) -> None:

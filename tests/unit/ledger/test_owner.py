@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from berth.ledger import owner as owner_module
-from berth.ledger.owner import Owner, proof_of_death
+from berth.ledger.owner import Owner, proof_of_death, proof_of_life
 
 
 def test_this_process_lives() -> None:
@@ -125,3 +125,27 @@ def test_a_name_with_brackets_and_spaces_does_not_hide_the_start() -> None:
     assert proof_of_death(owner) is None
     process.kill()
     process.communicate()
+
+
+def test_what_a_person_says_of_a_run_is_the_proof() -> None:
+    elsewhere = replace(Owner.of_process(), host="elsewhere", machine_id="other")
+    assert proof_of_death(elsewhere) is None
+    assert proof_of_death(replace(elsewhere, gone="ada@desk says that it is gone")) == "ada@desk says that it is gone"
+
+
+@pytest.mark.parametrize(
+    ("change", "proof"),
+    [
+        ({}, "process {pid} works on this machine"),
+        ({"started_ticks": 1}, None),
+        ({"pid": 2**22 + 1}, None),
+        ({"pid_namespace": "pid:[1]"}, None),
+        ({"pid_namespace": ""}, None),
+        ({"boot_id": "of-yesterday"}, None),
+        ({"host": "elsewhere"}, None),
+        ({"machine_id": "twin"}, None),
+    ],
+)
+def test_only_a_process_that_is_seen_is_alive(change: dict[str, str], proof: str | None) -> None:
+    found = proof_of_life(replace(Owner.of_process(), **change))  # type: ignore[arg-type]
+    assert found == (proof.format(pid=os.getpid()) if proof else None)
