@@ -39,13 +39,17 @@ class NumaCell:
 
 @dataclass(frozen=True, slots=True)
 class PciDevice:
-    """One PCI device that guests may have. `kind` is one of DEVICE_KINDS."""
+    """One PCI device that guests may have. `kind` is one of DEVICE_KINDS.
+
+    `physical_function` is the address of the device that a virtual function belongs to.
+    """
 
     address: str
     vendor_id: str
     product_id: str
     numa_node: int | None = None
     kind: str = DEVICE_KINDS[0]
+    physical_function: str | None = None
 
 
 def parse_cpus(text: str) -> frozenset[int]:

@@ -61,6 +61,7 @@ _DEVICE = record(
         "product_id": NAME,
         "numa_node": nothing_or(WHOLE),
         "kind": one_of(*DEVICE_KINDS),
+        "physical_function": nothing_or(NAME),
     },
     "address",
     "vendor_id",

@@ -16,7 +16,7 @@ from berth.placement.cores import pick_cores
 from berth.placement.devices import NumaCell, PagePool
 from berth.placement.model import GuestOnHost, Host
 from berth.placement.numa_request import GuestCell, NumaRequest
-from berth.placement.pci import PciRequest, choose_devices
+from berth.placement.pci import PciRequest, choose_devices, free_devices
 from berth.placement.pinning import CellPins, Pins
 from berth.placement.reasons import Code, Reason
 from berth.units import KIB
@@ -139,7 +139,7 @@ def _in_order(host: Host, use: HostUse, wanted: NumaRequest, wants_devices: bool
         cells.sort(key=lambda cell: -len(cell.dedicated_cpus - use.pinned))
     else:
         cells.sort(key=lambda cell: use.cells[cell.id].floating_cpus)
-    free = Counter(device.numa_node for device in host.pci_devices if device.address not in use.devices)
+    free = Counter(device.numa_node for device in free_devices(host.pci_devices, use.devices))
     cells.sort(key=lambda cell: -free[cell.id] if wants_devices else free[cell.id])
     return cells
 

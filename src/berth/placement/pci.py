@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,17 @@ def pci_requests(
     return tuple(found)
 
 
+def free_devices(devices: Collection[PciDevice], taken: Set[str]) -> list[PciDevice]:
+    """Returns the devices that a guest may get while others have those at the addresses `taken`.
+
+    Who has a physical function has its virtual functions with it, and who has one of those keeps the whole from others:
+    nova/pci/manager.py, where a claim makes them unclaimable.
+    """
+    broken = {device.physical_function for device in devices if device.address in taken}
+    gone = taken | broken
+    return [each for each in devices if each.address not in gone and each.physical_function not in taken]
+
+
 def choose_devices(
     host: Host, taken: Set[str], requests: tuple[PciRequest, ...], cells: Set[int] | None
 ) -> tuple[str, ...] | Reason:
@@ -80,7 +91,7 @@ def choose_devices(
     chosen: list[str] = []
     for request in requests:
         free = sorted(
-            (device for device in host.pci_devices if device.address not in gone and request.alias.matches(device)),
+            (device for device in free_devices(host.pci_devices, gone) if request.alias.matches(device)),
             key=lambda device: device.address,
         )
         near = _near(host, free, request, cells)

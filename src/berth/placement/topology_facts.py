@@ -61,6 +61,7 @@ def pci_devices(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[
                     product_id=_plain(device.get("product_id")),
                     numa_node=device.get("numa_node"),
                     kind=str(device.get("kind") or DEVICE_KINDS[0]),
+                    physical_function=device.get("physical_function"),
                 )
             )
     addresses = Counter(device.address for device in found)

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from berth.placement.model import GuestOnHost, GuestRequest
+from berth.placement.model import GuestOnHost, GuestRequest, Host
+from berth.placement.pci import free_devices
 from berth.placement.view import View
 from berth.placement.weighers.base import Floats, Rows, Weigher
 
@@ -21,21 +22,21 @@ class PCIWeigher(Weigher):
 
     def raw(self, view: View, request: GuestRequest, rows: Rows) -> Floats | None:
         """Returns the number; None where no host has a device."""
-        devices = view.fleet.coded("pci", lambda host: len(host.pci_devices) - _held(host.guests))
+        devices = view.fleet.coded("pci", lambda host: _free(host, host.guests))
         if devices.values == [0]:
             return None
         if isinstance(rows, slice) or not view.booked:
             free = devices.numbers(float)
-            for row, guests in view.booked.items():
-                free[row] -= sum(len(guest.pins.pci_addresses) for guest in guests)
+            for row in view.booked:
+                free[row] = _free(view.fleet.hosts[row], view.guests(row))
             free = free[rows]
         else:
-            free = np.array([self._free(view, int(row)) for row in rows], dtype=float)
+            numbers = (int(row) for row in rows)
+            free = np.array([_free(view.fleet.hosts[row], view.guests(row)) for row in numbers], dtype=float)
         return _MOST - np.minimum(free, _MOST - 1)
 
-    def _free(self, view: View, row: int) -> int:
-        return len(view.fleet.hosts[row].pci_devices) - _held(view.guests(row))
 
-
-def _held(guests: tuple[GuestOnHost, ...]) -> int:
-    return sum(len(guest.pins.pci_addresses) for guest in guests)
+def _free(host: Host, guests: tuple[GuestOnHost, ...]) -> int:
+    if not host.pci_devices:
+        return 0
+    return len(free_devices(host.pci_devices, {address for guest in guests for address in guest.pins.pci_addresses}))

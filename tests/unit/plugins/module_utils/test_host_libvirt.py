@@ -99,21 +99,27 @@ def test_a_pci_device() -> None:
         "driver": "ixgbe",
         "iommu_group": 31,
         "kind": "type-PCI",
+        "physical_function": None,
     }
 
 
-PHYSICAL = "<capability type='phys_function'><address domain='0' bus='0x3b' slot='0' function='0'/></capability>"
+PHYSICAL = "<capability type='phys_function'><address domain='0x0' bus='0x3b' slot='0x1f' function='0x7'/></capability>"
+# The first address in there is that of a virtual function.
+VIRTUAL = (
+    "<capability type='virt_functions' maxCount='63'><address domain='0' bus='1' slot='1' function='1'/></capability>"
+)
 KINDS = {
-    "a physical function": ("<capability type='virt_functions' maxCount='63'/>", "type-PF"),
-    "a virtual function": (PHYSICAL, "type-VF"),
-    "a bridge": ("<capability type='pci-bridge'/>", "type-PCI"),
+    "a physical function": (VIRTUAL, ("type-PF", None)),
+    "a physical function with none in use": ("<capability type='virt_functions' maxCount='63'/>", ("type-PF", None)),
+    "a virtual function": (PHYSICAL, ("type-VF", "0000:3b:1f.7")),
+    "a bridge": ("<capability type='pci-bridge'/>", ("type-PCI", None)),
 }
 
 
-@pytest.mark.parametrize(("inner", "kind"), KINDS.values(), ids=KINDS)
-def test_the_kind_of_a_pci_device(inner: str, kind: str) -> None:
-    xml = PCI.replace("<iommuGroup", inner + "<iommuGroup")
-    assert host_libvirt._pci_device(host_libvirt.parse(xml))["kind"] == kind
+@pytest.mark.parametrize(("inner", "expected"), KINDS.values(), ids=KINDS)
+def test_the_kind_of_a_pci_device(inner: str, expected: tuple[str, str | None]) -> None:
+    found = host_libvirt._pci_device(host_libvirt.parse(PCI.replace("<iommuGroup", inner + "<iommuGroup")))
+    assert (found["kind"], found["physical_function"]) == expected
 
 
 def test_a_real_qemu_driver(qemu: Any) -> None:
