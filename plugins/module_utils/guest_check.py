@@ -20,10 +20,12 @@ from ansible_collections.berth.kvm.plugins.module_utils.guest_files import (
     free_mib,
     image_size_bytes,
 )
-from ansible_collections.berth.kvm.plugins.module_utils.host_domains import domains
+from ansible_collections.berth.kvm.plugins.module_utils.host_domains import domains, exclusive
 
 # Stays free on the instances' file system: a new overlay takes some 200 KiB, a seed 400 KiB.
 DISK_MARGIN_MIB = 256
+# What only one domain of a host can have: the key of a domain's facts, the reason, and the word for it.
+_EXCLUSIVE = (("pci_addresses", "pci", "PCI device"), ("pinned_cpus", "cpus", "pinned CPU"))
 _UNITS = {"vcpus": "", "memory_mib": " MiB", "disk_mib": " MiB"}
 _REASONS = {"vcpus": "vcpus", "memory_mib": "memory", "disk_mib": "disk"}
 # The network cards of user-mode networks that are forwarded are given to QEMU as arguments.
@@ -61,12 +63,14 @@ class Presence:
         _check_name(guest, others)
         _check_macs(guest, macs, others)
         check_room(guest, others)
+        pins = exclusive(ElementTree.fromstring(guest.xml))  # noqa: S314  what we rendered
+        check_pins(guest, pins, others)
         if guest.group is not None:
             _check_group(guest, guest.group, others)
         if mine is None:
             self._check_images(guest)
             _check_free_space(guest)
-        self.domains = [*others, _counted(guest, macs)]
+        self.domains = [*others, {**_counted(guest, macs), **pins}]
 
     def _check_images(self, guest: Definition) -> None:
         for disk in guest.disks:
@@ -89,6 +93,19 @@ def check_room(guest: Definition, others: List[Domain]) -> None:
                 f"guest {guest.name}: {_REASONS[amount]} {wanted}{unit} does not fit: the other domains of this host "
                 f"take {used}{unit} of {limit}{unit}",
             )
+
+
+def check_pins(guest: Definition, pins: Mapping[str, List[Any]], others: List[Domain]) -> None:
+    """Returns when no other domain has what the guest is to have for itself. Raises GuestFailure."""
+    for domain in filter(_counts, others):
+        for key, reason, word in _EXCLUSIVE:
+            both = set(pins[key]) & set(domain[key])
+            if both:
+                raise GuestFailure(
+                    reason,
+                    f"guest {guest.name}: {word} {min(both)} of this host is domain {domain['name']}'s; "
+                    "`berth host refresh` tells placement what other tools pin",
+                )
 
 
 def macs_of(xml: str) -> Set[str]:
@@ -119,9 +136,14 @@ def _record_of(guest: Definition) -> Dict[str, Any]:
     return {"cloud": group.get("cloud"), "project": group.get("project"), "server_group": group.get("name")}
 
 
+def _counts(domain: Domain) -> bool:
+    """Returns whether what a domain is given is taken: guests keep it while they are off, other domains do not."""
+    return domain["record"] is not None or domain["state"] != "shutdown"
+
+
 def _taken(domain: Domain, instances_path: str) -> Dict[str, int]:
     """Returns what a domain takes of its host, by the rule of docs/placement.md that placement counts by as well."""
-    counts = domain["record"] is not None or domain["state"] != "shutdown"
+    counts = _counts(domain)
     inside = os.path.join(instances_path, "")
     here = [disk for disk in domain["disks"] if str(disk["path"]).startswith(inside)]
     return {

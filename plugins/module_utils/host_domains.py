@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
-from ansible_collections.berth.kvm.plugins.module_utils.host_libvirt import each, parse
+from ansible_collections.berth.kvm.plugins.module_utils.host_libvirt import cpu_list, each, parse, pci_address
 from ansible_collections.berth.kvm.plugins.module_utils.host_storage import disk_capacity_mib
 
 try:
@@ -49,15 +49,48 @@ def _domain(domain: Any) -> Dict[str, Any]:
 
 
 def described(xml: str) -> Dict[str, Any]:
-    """Returns what a domain's XML says: vcpus and memory_mib at their most, disks, macs, record."""
+    """Returns what a domain's XML says: vcpus and memory_mib at their most, disks, macs, what it pins, record."""
     root = parse(xml)
     return {
         "vcpus": int(root.findtext("vcpu") or 1),
         "memory_mib": _memory_mib(root.find("memory")),
         "disks": [_disk(disk) for disk in root.iterfind("devices/disk") if disk.get("device", "disk") == "disk"],
         "macs": [mac.get("address") for mac in root.iterfind("devices/interface/mac")],
+        **exclusive(root),
         "record": _record(root),
     }
+
+
+def exclusive(root: Element) -> Dict[str, Any]:
+    """Returns what of its host a domain has for itself alone: PCI devices and CPUs."""
+    return {
+        "pci_addresses": sorted(_pci_addresses(root)),
+        "pinned_cpus": sorted(_pinned_cpus(root, _record(root))),
+    }
+
+
+def _pci_addresses(root: Element) -> Set[str]:
+    """Returns the host's devices that the domain gets: as they are, or as its network cards."""
+    sources = [*root.iterfind("devices/hostdev[@type='pci']/source"), *root.iterfind("devices/interface/source")]
+    found = [address for source in sources for address in source.iterfind("address")]
+    return {pci_address(address.get) for address in found if address.get("type", "pci") == "pci"}
+
+
+def _pinned_cpus(root: Element, record: Optional[Dict[str, Any]]) -> Set[int]:
+    """Returns the host's CPUs that are the domain's alone.
+
+    A guest's record says which those are; with no record it is each CPU that is all a vCPU may run on.
+    """
+    try:
+        pins = (record or {}).get("pins") or {}
+        cells = pins.get("cells") or []
+        held = [cpu for cell in cells for cpu in [*cell["cpus"].values(), *cell["blocked"]]]
+        if record is not None:
+            return {int(cpu) for cpu in [*held, *(pins.get("emulator_cpus") or [])]}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # edited by hand
+    lists = [cpu_list(pin.get("cpuset", "")) for pin in root.iterfind("cputune/vcpupin")]
+    return {cpus[0] for cpus in lists if len(cpus) == 1}
 
 
 def _memory_mib(memory: Optional[Element]) -> Optional[int]:

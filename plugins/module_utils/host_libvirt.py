@@ -188,18 +188,18 @@ def _pci_device(device: Element) -> Dict[str, Any]:
     physical = capability.find("capability[@type='phys_function']/address")
     numa, group = capability.find("numa"), capability.find("iommuGroup")
     return {
-        "address": _pci_address(capability.findtext),
+        "address": pci_address(capability.findtext),
         "vendor_id": _identifier(capability.find("vendor")),
         "product_id": _identifier(capability.find("product")),
         "numa_node": None if numa is None else _integer(numa.get("node")),
         "driver": device.findtext("driver/name"),
         "iommu_group": None if group is None else _integer(group.get("number")),
         "kind": _pci_kind(capability),
-        "physical_function": None if physical is None else _pci_address(physical.get),
+        "physical_function": None if physical is None else pci_address(physical.get),
     }
 
 
-def _pci_address(part: Callable[[str], Optional[str]]) -> str:
+def pci_address(part: Callable[[str], Optional[str]]) -> str:
     """Returns an address such as 0000:3b:00.1, of the numbers that `part` gives."""
     parts = [int(part(name) or "0", 0) for name in ("domain", "bus", "slot", "function")]
     return "{0:04x}:{1:02x}:{2:02x}.{3:x}".format(*parts)

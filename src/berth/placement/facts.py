@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeGuard
 
 from berth.placement.model import Aggregate, GuestOnHost, Host
+from berth.placement.pci import free_devices
 from berth.placement.topology_facts import numa_cells, pci_devices, supported_instances, traits
 from berth.placement.variables import WHERE_TO_MEND, read_variables
 
@@ -64,9 +65,10 @@ def host_from_facts(
     status, usage = status or HostStatus(), usage or HostUsage()
     settings, mistakes = read_variables(variables or {})
     facts = facts or {}
-    problem, found = _from_facts(facts, settings)
+    domains = _strange_domains(facts, {guest.uuid for guest in usage.guests})
+    problem, found = _from_facts(facts, settings, domains)
     problems = [*filter(None, [problem]), *mistakes, *([WHERE_TO_MEND] if mistakes else [])]
-    strangers = _strangers(facts, {guest.uuid for guest in usage.guests})
+    strangers = _strangers(facts, domains)
     return Host(
         name=name,
         enabled=status.enabled,
@@ -89,7 +91,9 @@ def host_from_facts(
     )
 
 
-def _from_facts(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _from_facts(
+    facts: Mapping[str, Any], settings: Mapping[str, Any], strangers: Sequence[Mapping[str, Any]]
+) -> tuple[str, dict[str, Any]]:
     """Returns what is wrong with the facts, if anything, and the Host fields they give."""
     problem, found = _amounts(facts)
     if problem or not facts:
@@ -99,6 +103,7 @@ def _from_facts(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[
         found["pci_devices"] = pci_devices(facts, settings)
         found["traits"] = traits(facts, settings)
         found["supported_instances"] = supported_instances(facts)
+        _without(found, strangers)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"numa_cells or pci_devices do not hold: {error!r}", found
     version = facts.get("qemu_version")
@@ -144,15 +149,19 @@ def _is_time(value: Any) -> TypeGuard[float]:
     return type(value) in (int, float) and -float("inf") < value < float("inf")
 
 
-def _strangers(facts: Mapping[str, Any], ours: set[str]) -> list[GuestOnHost]:
-    """Returns the domains that are not ours, each with what it takes; the host itself counts by the same rule."""
+def _strange_domains(facts: Mapping[str, Any], ours: set[str]) -> list[Mapping[str, Any]]:
+    """Returns the domains that are not ours."""
+    domains = _maps(facts.get("domains"))
+    return [domain for domain in domains if domain.get("record") is None and domain.get("uuid") not in ours]
+
+
+def _strangers(facts: Mapping[str, Any], domains: Sequence[Mapping[str, Any]]) -> list[GuestOnHost]:
+    """Returns what each of the domains takes that are not ours; the host itself counts by the same rule."""
     found = []
     folder = _map(facts.get("storage")).get("instances_path")
     inside = f"{PurePosixPath(folder)}/" if isinstance(folder, str) else None
-    for domain in _maps(facts.get("domains")):
-        if domain.get("record") is not None or domain.get("uuid") in ours:
-            continue
-        counts = domain.get(OTHER_CLOUDS) or domain.get("state") != "shutdown"
+    for domain in domains:
+        counts = _counts(domain)
         here = [disk for disk in _maps(domain.get("disks")) if inside and str(disk.get("path")).startswith(inside)]
         found.append(
             GuestOnHost(
@@ -165,8 +174,28 @@ def _strangers(facts: Mapping[str, Any], ours: set[str]) -> list[GuestOnHost]:
     return found
 
 
+def _counts(domain: Mapping[str, Any]) -> bool:
+    """Returns whether a domain that is not ours takes what it is given; off, only a guest of another cloud does."""
+    return bool(domain.get(OTHER_CLOUDS)) or domain.get("state") != "shutdown"
+
+
+def _without(found: dict[str, Any], strangers: Sequence[Mapping[str, Any]]) -> None:
+    """Takes from the host what domains that are not ours have for themselves alone: devices and dedicated CPUs."""
+    held = [domain for domain in strangers if _counts(domain)]
+    devices = {str(address) for domain in held for address in _list(domain.get("pci_addresses"))}
+    cpus = {cpu for domain in held for cpu in _list(domain.get("pinned_cpus")) if _is_amount(cpu)}
+    found["pci_devices"] = tuple(free_devices(found["pci_devices"], devices))
+    found["numa_cells"] = tuple(
+        replace(cell, dedicated_cpus=cell.dedicated_cpus - cpus) for cell in found["numa_cells"]
+    )
+
+
 def _maps(value: Any) -> list[Mapping[str, Any]]:
-    return [part for part in value if isinstance(part, Mapping)] if isinstance(value, list | tuple) else []
+    return [part for part in _list(value) if isinstance(part, Mapping)]
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _amount(value: Any) -> int:

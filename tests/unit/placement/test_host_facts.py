@@ -185,7 +185,17 @@ def test_a_host_with_bad_facts_is_refused_and_the_others_serve(facts, code):
     assert code in [reason.code for reason in refusal.reasons], refusal.text
 
 
-@pytest.mark.parametrize("domains", [None, 7, ["x"], [{}], [{"state": "running", "vcpus": "2", "memory_mib": None}]])
+@pytest.mark.parametrize(
+    "domains",
+    [
+        None,
+        7,
+        ["x"],
+        [{}],
+        [{"state": "running", "vcpus": "2", "memory_mib": None}],
+        [{"state": "running", "pci_addresses": 7, "pinned_cpus": ["x", None]}],
+    ],
+)
 def test_strange_domains_never_stop_placement(domains):
     host = host_from_facts("h1", broken(["domains"], domains))
     assert (host.vcpus_used, host.memory_mib_used) == (0, 0)

@@ -2,7 +2,7 @@
 """The room on a host as the host counts it, and as placement does: the two must not differ."""
 
 import pytest
-from ansible_collections.berth.kvm.plugins.module_utils.guest_check import check_room
+from ansible_collections.berth.kvm.plugins.module_utils.guest_check import check_pins, check_room
 from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import Definition, Disk
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import GuestFailure
 
@@ -19,7 +19,13 @@ FACTS = {
     "cpu": {"total": 8},
     "memory_mib": 16384,
     "storage": {"instances_path": INSTANCES, "disk_total_mib": 100_000, "disk_free_mib": 90_000},
+    "numa_cells": [{"id": 0, "memory_mib": 16384, "cpus": [{"id": number} for number in range(8)]}],
+    "pci_devices": [
+        {"address": address, "vendor_id": "10de", "product_id": "1eb8", "driver": "vfio-pci"}
+        for address in ("0000:3b:00.0", "0000:3c:00.0")
+    ],
 }
+VARIABLES = {"berth_cpu_dedicated_set": "4-7"}
 
 
 def disk(path, capacity_mib=5000):
@@ -28,7 +34,8 @@ def disk(path, capacity_mib=5000):
 
 def domain(state, record=None, disks=()):
     return {"uuid": "u", "name": "other", "state": state, "persistent": True, "autostart": False, "vcpus": 2,
-            "memory_mib": 3000, "disks": list(disks), "macs": [], "record": record}  # fmt: skip
+            "memory_mib": 3000, "disks": list(disks), "macs": [], "pci_addresses": [], "pinned_cpus": [],
+            "record": record}  # fmt: skip
 
 
 OTHER_CLOUD = {"version": 1, "cloud": "elsewhere", "networks": []}
@@ -48,13 +55,19 @@ CASES = {
 }
 
 
-def used_in_placement(folder, found):
+def placed(folder, found):
+    """Returns the host with that domain as placement sees it."""
     (folder / "berth.yml").write_text("name: test\n")
     cloud = find_cloud(folder)
     with Ledger.open(cloud.ledger_url) as ledger:
-        update = HostUpdate("h1", facts={**FACTS, "domains": [found]}, groups=("compute",))
+        update = HostUpdate("h1", facts={**FACTS, "domains": [found]}, variables=VARIABLES, groups=("compute",))
         ledger.store_hosts(Refresh([update], {}, "sha256:0", 1.0))
         (host,) = read_fleet(ledger, cloud).hosts
+    return host
+
+
+def used_in_placement(folder, found):
+    host = placed(folder, found)
     return host.vcpus_used, host.memory_mib_used, host.disk_mib_used
 
 
@@ -79,3 +92,32 @@ def test_host_and_placement_count_a_domain_the_same(tmp_path, found, used):
     assert refusal(found, vcpus - 1, memory_mib, disk_mib) == "vcpus"
     assert refusal(found, vcpus, memory_mib - 1, disk_mib) == "memory"
     assert refusal(found, vcpus, memory_mib, disk_mib - 1) == "disk"
+
+
+DEVICE, OTHER_DEVICE = "0000:3b:00.0", "0000:3c:00.0"
+HELD = {"pci_addresses": [DEVICE], "pinned_cpus": [4, 5]}
+PINS = {
+    "its device": ({"pci_addresses": [DEVICE], "pinned_cpus": []}, "pci"),
+    "one of its CPUs": ({"pci_addresses": [], "pinned_cpus": [3, 5]}, "cpus"),
+    "others": ({"pci_addresses": ["0000:3b:00.1"], "pinned_cpus": [3]}, None),
+    "nothing": ({"pci_addresses": [], "pinned_cpus": []}, None),
+}
+
+
+@pytest.mark.parametrize(("state", "record", "counts"), [
+    ("running", None, True), ("shutdown", None, False), ("shutdown", OTHER_CLOUD, True), ("running", OTHER_CLOUD, True),
+])  # fmt: skip
+@pytest.mark.parametrize(("pins", "reason"), PINS.values(), ids=PINS)
+def test_host_and_placement_keep_what_a_domain_has_for_itself(tmp_path, state, record, counts, pins, reason):
+    found = {**domain(state, record), **HELD}
+    guest = Definition("g", "web", f"{INSTANCES}/g", "log", "<domain/>", 1, 1, {}, (), {})
+    try:
+        check_pins(guest, pins, [found])
+        refused = None
+    except GuestFailure as failure:
+        refused = failure.reason
+        assert "domain other's" in failure.message
+    assert refused == (reason if counts else None)
+    host = placed(tmp_path, found)
+    free = {device.address for device in host.pci_devices}, host.numa_cells[0].dedicated_cpus
+    assert free == (({OTHER_DEVICE}, {6, 7}) if counts else ({DEVICE, OTHER_DEVICE}, {4, 5, 6, 7}))

@@ -66,3 +66,40 @@ def test_states_are_the_words_of_the_ledger() -> None:
     from berth.ledger.model import PowerState
 
     assert set(STATES.values()) == set(PowerState)
+
+
+PINNED = """<domain xmlns:berth='urn:berth:guest:1'><metadata>{record}</metadata>
+  <vcpu>2</vcpu><cputune><vcpupin vcpu='0' cpuset='4'/><vcpupin vcpu='1' cpuset='{second}'/></cputune>
+  <devices>
+    <hostdev mode='subsystem' type='pci'>
+      <source><address domain='0x0000' bus='0x3b' slot='0x00' function='0x1'/></source>
+      <address type='pci' domain='0' bus='9' slot='9' function='0'/></hostdev>
+    <hostdev mode='subsystem' type='usb'><source><address bus='1' device='3'/></source></hostdev>
+    <interface type='hostdev'>
+      <source><address type='pci' domain='0' bus='59' slot='16' function='2'/></source></interface>
+    <interface type='network'><source network='lan'/>
+      <address type='pci' domain='0' bus='1' slot='0' function='0'/></interface>
+  </devices></domain>"""
+CELLS = '"cells": [{"cpus": {"0": 4}, "blocked": [12]}], "emulator_cpus": [6]'
+
+
+@pytest.mark.parametrize(
+    ("record", "second", "cpus"),
+    [
+        ("", "5", [4, 5]),
+        ("", "0-3", [4]),
+        (f'{{"pins": {{{CELLS}}}}}', "0-3", [4, 6, 12]),
+        ('{"pins": null}', "5", []),  # a guest of ours that floats on a single shared CPU
+        ('{"pins": {"cells": [7]}}', "5", [4, 5]),
+        ('{"pins": {"cells": [{"cpus": {"0": "x"}, "blocked": []}]}}', "5", [4, 5]),
+    ],
+)
+def test_what_a_domain_has_for_itself_alone(record: str, second: str, cpus: list[int]) -> None:
+    element = f"<berth:guest>{record}</berth:guest>" if record else ""
+    found = described(PINNED.format(record=element, second=second))
+    assert found["pinned_cpus"] == cpus
+    assert found["pci_addresses"] == ["0000:3b:00.1", "0000:3b:10.2"]
+
+
+def test_most_domains_have_nothing_for_themselves() -> None:
+    assert (domain()["pci_addresses"], domain()["pinned_cpus"]) == ([], [])
