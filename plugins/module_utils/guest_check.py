@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import (
     AFFINITY,
@@ -26,6 +26,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.host_domains import doma
 DISK_MARGIN_MIB = 256
 # What only one domain of a host can have: the key of a domain's facts, the reason, and the word for it.
 _EXCLUSIVE = (("pci_addresses", "pci", "PCI device"), ("pinned_cpus", "cpus", "pinned CPU"))
+PCI_DEVICES = "/sys/bus/pci/devices"
 _UNITS = {"vcpus": "", "memory_mib": " MiB", "disk_mib": " MiB"}
 _REASONS = {"vcpus": "vcpus", "memory_mib": "memory", "disk_mib": "disk"}
 # The network cards of user-mode networks that are forwarded are given to QEMU as arguments.
@@ -64,7 +65,8 @@ class Presence:
         _check_macs(guest, macs, others)
         check_room(guest, others)
         pins = exclusive(ElementTree.fromstring(guest.xml))  # noqa: S314  what we rendered
-        check_pins(guest, pins, others)
+        has = mine or {}
+        check_pins(guest, {key: [one for one in pins[key] if one not in has.get(key, ())] for key in pins}, others)
         if guest.group is not None:
             _check_group(guest, guest.group, others)
         if mine is None:
@@ -96,16 +98,38 @@ def check_room(guest: Definition, others: List[Domain]) -> None:
 
 
 def check_pins(guest: Definition, pins: Mapping[str, List[Any]], others: List[Domain]) -> None:
-    """Returns when no other domain has what the guest is to have for itself. Raises GuestFailure."""
+    """Returns when no other domain has what the guest is to have for itself. Raises GuestFailure.
+
+    Of a PCI device with SR-IOV other domains must have no function, and of a function not the device.
+    """
     for domain in filter(_counts, others):
         for key, reason, word in _EXCLUSIVE:
-            both = set(pins[key]) & set(domain[key])
+            wanted, taken = set(pins[key]), set(domain[key])
+            both = wanted & taken
+            if key == "pci_addresses" and wanted and taken:
+                functions = physical_functions(wanted), physical_functions(taken)
+                both |= {one for one in wanted if functions[0].get(one) in taken or one in functions[1].values()}
             if both:
+                theirs = domain["record"] is None
+                cure = (
+                    "tells placement what others pin" if theirs else "and `berth doctor` tell whether it is left over"
+                )
                 raise GuestFailure(
                     reason,
                     f"guest {guest.name}: {word} {min(both)} of this host is domain {domain['name']}'s; "
-                    "`berth host refresh` tells placement what other tools pin",
+                    f"`berth host refresh` {cure}",
                 )
+
+
+def physical_functions(addresses: Iterable[str]) -> Dict[str, str]:
+    """Returns which of these PCI devices are virtual functions, each with the device it belongs to."""
+    found = {}
+    for address in addresses:
+        try:
+            found[address] = os.path.basename(os.readlink(os.path.join(PCI_DEVICES, address, "physfn")))
+        except OSError:
+            continue  # it is none, or not there
+    return found
 
 
 def macs_of(xml: str) -> Set[str]:

@@ -38,7 +38,7 @@ def domains(connection: Any) -> List[Dict[str, Any]]:
 
 def _domain(domain: Any) -> Dict[str, Any]:
     persistent = bool(domain.isPersistent())
-    return {
+    found = {
         "uuid": domain.UUIDString(),
         "name": domain.name(),
         "state": STATES.get(domain.state(0)[0], "nostate"),
@@ -46,6 +46,11 @@ def _domain(domain: Any) -> Dict[str, Any]:
         "autostart": bool(domain.autostart()) if persistent else False,
         **described(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)),
     }
+    if found["record"] is None and domain.isActive():
+        # Others attach devices and pin CPUs for now only, and take network cards from a pool of functions.
+        now = exclusive(parse(domain.XMLDesc(0)))
+        found.update({key: sorted({*found[key], *now[key]}) for key in now})
+    return found
 
 
 def described(xml: str) -> Dict[str, Any]:
@@ -70,26 +75,30 @@ def exclusive(root: Element) -> Dict[str, Any]:
 
 
 def _pci_addresses(root: Element) -> Set[str]:
-    """Returns the host's devices that the domain gets: as they are, or as its network cards."""
-    sources = [*root.iterfind("devices/hostdev[@type='pci']/source"), *root.iterfind("devices/interface/source")]
-    found = [address for source in sources for address in source.iterfind("address")]
+    """Returns the host's devices that the domain gets: as they are, as its network cards, or as its NVMe disks."""
+    paths = ("hostdev[@type='pci']", "interface", "disk[@type='nvme']")
+    found = [address for path in paths for address in root.iterfind("devices/" + path + "/source/address")]
     return {pci_address(address.get) for address in found if address.get("type", "pci") == "pci"}
 
 
 def _pinned_cpus(root: Element, record: Optional[Dict[str, Any]]) -> Set[int]:
     """Returns the host's CPUs that are the domain's alone.
 
-    A guest's record says which those are; with no record it is each CPU that is all a vCPU may run on.
+    A guest's record says which those are; with no record it is each CPU that is all a vCPU may run on. Source: "Domain
+    XML format", CPU Allocation: where a vCPU has no vcpupin, the cpuset of `vcpu` counts.
     """
     try:
         pins = (record or {}).get("pins") or {}
         cells = pins.get("cells") or []
-        held = [cpu for cell in cells for cpu in [*cell["cpus"].values(), *cell["blocked"]]]
+        held = [cpu for cell in cells for cpu in [*(cell.get("cpus") or {}).values(), *(cell.get("blocked") or [])]]
         if record is not None:
             return {int(cpu) for cpu in [*held, *(pins.get("emulator_cpus") or [])]}
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):
         pass  # edited by hand
     lists = [cpu_list(pin.get("cpuset", "")) for pin in root.iterfind("cputune/vcpupin")]
+    vcpu = root.find("vcpu")
+    if vcpu is not None and len(lists) < int(vcpu.text or 1):
+        lists.append(cpu_list(vcpu.get("cpuset", "")))
     return {cpus[0] for cpus in lists if len(cpus) == 1}
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,10 +14,8 @@ from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger
 from berth.cli.output import Format, FormatOption, print_item, print_rows
 from berth.errors import Conflict, InvalidInput, Partial
+from berth.ledger.consistency import Finding, Kind
 from berth.ledger.owner import Owner
-
-if TYPE_CHECKING:
-    from berth.ledger.consistency import Finding
 
 app = typer.Typer(no_args_is_help=True, help="The ledger: check, repair, export, import, rebuild.")
 COLUMNS = ("kind", "key", "safe", "message", "hint")
@@ -45,17 +43,19 @@ def repair(
         typer.Option(
             "--run-is-gone",
             metavar="ACTION",
-            help="This action's run is gone, which nobody can prove: its machine never returns. Repeatable.",
+            help="End this action instead, whose run is gone for good with its machine or container. Repeatable.",
         ),
     ] = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Mend what is safe: what deleted guests still hold, and the actions of runs that are gone."""
+    """Mend what is safe: what deleted guests still hold, and the actions of runs that are proved dead."""
     context: CliContext = ctx.obj
     with open_ledger(context.cloud) as ledger:
         if run_is_gone:
-            ledger.declare_gone(run_is_gone, Owner.of_process().who)
-        mended = ledger.repair()
+            ended = ledger.end_gone(run_is_gone, Owner.of_process().who)
+            mended = [Finding(Kind.DEAD_ACTION, row.id, f"action {row.id} ({row.verb}): {row.error}") for row in ended]
+        else:
+            mended = ledger.repair()
     print_rows(_rows(mended), COLUMNS, fmt)
 
 

@@ -7,7 +7,7 @@ SQLite stores any value in any column, and PostgreSQL tells the first mistake on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -28,8 +28,7 @@ def wrong_values(table: Table, row: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: found {value!r:.60}, allowed: {allowed}"
     # Owners of what has ended are only shown; the others' death is looked for.
     if table is actions and row["ended_at"] is None and isinstance(row["owner"], Mapping):
-        owner = {**_OWNER_DEFAULTS, **row["owner"]}
-        odd = [key for key in {*_OWNER, *owner} if not _OWNER.get(key, _never)(owner.get(key))]
+        odd = [key for key in {*_OWNER, *row["owner"]} if not _OWNER.get(key, _never)(row["owner"].get(key))]
         if odd:
             yield f"owner: missing, unknown or wrong: {', '.join(sorted(odd))}"
 
@@ -92,5 +91,3 @@ _OWNER: dict[str, _Rule] = {field.name: is_text for field in fields(Owner)} | {
     "pid": is_whole,
     "started_ticks": _is_big,
 }
-# What ledgers of before do not have.
-_OWNER_DEFAULTS = {field.name: field.default for field in fields(Owner) if field.default is not MISSING}

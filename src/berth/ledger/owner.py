@@ -17,8 +17,7 @@ class Owner:
 
     A pid alone is used again, so its start (clock ticks since boot: proc_pid_stat(5), field 22) goes with it. A host
     name alone may be shared, so the machine id does; a pid means something only in its namespace (`pid_namespace`).
-    What this machine does not tell is "": containers often have no machine id. `gone` is who says that the process is
-    gone where no machine can tell; "" while nobody does.
+    What this machine does not tell is "": containers often have no machine id.
     """
 
     host: str
@@ -28,7 +27,6 @@ class Owner:
     pid: int
     started_ticks: int
     user: str
-    gone: str = ""
 
     @classmethod
     def of_process(cls, pid: int | None = None) -> Owner:
@@ -59,11 +57,8 @@ class Owner:
 def proof_of_death(owner: Owner) -> str | None:
     """Returns why `owner` is certainly gone, or None: it lives, or this machine cannot know.
 
-    Nothing is ever proved about a process of another machine or of another pid namespace of this boot; there a person's
-    word counts.
+    Nothing is ever proved about a process of another machine or of another pid namespace of this boot.
     """
-    if owner.gone:
-        return owner.gone
     here = Owner.of_process()
     if (owner.host, owner.machine_id) != (here.host, here.machine_id) or not (owner.boot_id and here.boot_id):
         return None

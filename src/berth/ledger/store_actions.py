@@ -92,12 +92,14 @@ class ActionStore(Store):
                 _end_empty(connection, holder, "nothing was left to do", at)
         return [holder.action for holder in dead]
 
-    def declare_gone(self, action_ids: Collection[str], who: str) -> None:
-        """Takes a person's word that these runs are gone: the same request goes on with them, another takes over.
+    def end_gone(self, action_ids: Collection[str], who: str) -> list[ActionRow]:
+        """Ends these actions, whose runs a person says to be gone; returns them. The next run takes their guests.
 
-        For machines that never return, and containers: nobody can prove the death of their processes. Raises Conflict,
-        naming all, for actions that are not there, are over, or are seen at work on this machine.
+        For machines that never return, and containers: nobody can prove the death of their processes. A run that lives
+        all the same can begin no further step. Raises Conflict, naming all, for actions that are not there, are over,
+        or are seen at work on this machine; then none is ended.
         """
+        at = self._clock()
         with self._database.write() as connection:
             query = select_rows(actions, ActionRow).where(actions.c.id.in_(action_ids))
             rows = {row.id: row for row in (ActionRow(*values) for values in connection.execute(query))}
@@ -107,11 +109,15 @@ class ActionStore(Store):
                 raise Conflict(
                     wrong[0] if len(wrong) == 1 else f"{len(wrong)} runs are not taken for gone",
                     details=() if len(wrong) == 1 else wrong,
-                    hint="`berth doctor` lists the runs that nobody knows to be dead, with their actions",
+                    hint="`berth events NAME` and `berth doctor` tell of runs and their actions",
                 )
-            for row in rows.values():
-                owner = {**row.owner, "gone": f"{who} says that it is gone"}
-                connection.execute(actions.update().where(actions.c.id == row.id).values(owner=owner))
+            for action_id in rows:
+                error = f"{who} says that its run is gone"
+                _close_steps(connection, action_id, at, Outcome.INTERRUPTED, error)
+                held = (holds.c.action_id == action_id) & holds.c.released_at.is_(None)
+                connection.execute(holds.update().where(held).values(released_at=at))
+                connection.execute(actions.update().where(actions.c.id == action_id).values(ended_at=at, error=error))
+        return [replace(row, ended_at=at, error=error) for row in rows.values()]
 
     def action(self, action_id: str) -> ActionRow:
         """Returns an action. Raises NotFound."""

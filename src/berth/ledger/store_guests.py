@@ -64,10 +64,13 @@ class GuestStore(Store):
             rows = rows_by_uuid(connection, uuids)
         return [rows[uuid] for uuid in uuids]
 
-    def guest_uuids(self) -> set[str]:
-        """Returns the UUIDs of every guest there ever was: a domain with another one is not of this ledger."""
+    def guest_uuids(self) -> dict[str, float | None]:
+        """Returns the UUIDs of every guest there ever was, and when it was deleted (None: it is there).
+
+        A domain with another one is not of this ledger.
+        """
         with self._database.read() as connection:
-            return set(connection.execute(select(guests.c.uuid)).scalars())
+            return {row.uuid: row.deleted_at for row in connection.execute(select(guests.c.uuid, guests.c.deleted_at))}
 
     def project_usage(self, project: str) -> Usage:
         """Returns what the guests of a project use, by what they were booted with, wherever they are."""

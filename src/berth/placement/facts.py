@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeGuard
 
+from berth.placement.devices import NumaCell, PciDevice
 from berth.placement.model import Aggregate, GuestOnHost, Host
 from berth.placement.pci import free_devices
 from berth.placement.topology_facts import numa_cells, pci_devices, supported_instances, traits
@@ -99,11 +100,10 @@ def _from_facts(
     if problem or not facts:
         return problem, found
     try:
-        found["numa_cells"] = numa_cells(facts, settings)
-        found["pci_devices"] = pci_devices(facts, settings)
+        cells, devices = numa_cells(facts, settings), pci_devices(facts, settings)
+        found["numa_cells"], found["pci_devices"] = _left(facts, cells, devices, strangers)
         found["traits"] = traits(facts, settings)
         found["supported_instances"] = supported_instances(facts)
-        _without(found, strangers)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         return f"numa_cells or pci_devices do not hold: {error!r}", found
     version = facts.get("qemu_version")
@@ -179,14 +179,22 @@ def _counts(domain: Mapping[str, Any]) -> bool:
     return bool(domain.get(OTHER_CLOUDS)) or domain.get("state") != "shutdown"
 
 
-def _without(found: dict[str, Any], strangers: Sequence[Mapping[str, Any]]) -> None:
-    """Takes from the host what domains that are not ours have for themselves alone: devices and dedicated CPUs."""
-    held = [domain for domain in strangers if _counts(domain)]
-    devices = {str(address) for domain in held for address in _list(domain.get("pci_addresses"))}
-    cpus = {cpu for domain in held for cpu in _list(domain.get("pinned_cpus")) if _is_amount(cpu)}
-    found["pci_devices"] = tuple(free_devices(found["pci_devices"], devices))
-    found["numa_cells"] = tuple(
-        replace(cell, dedicated_cpus=cell.dedicated_cpus - cpus) for cell in found["numa_cells"]
+def _left(
+    facts: Mapping[str, Any],
+    cells: Sequence[NumaCell],
+    devices: Sequence[PciDevice],
+    strangers: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[NumaCell, ...], tuple[PciDevice, ...]]:
+    """Returns cells and devices without what domains that are not ours have for themselves alone."""
+    counted = [domain for domain in strangers if _counts(domain)]
+    cpus = {cpu for domain in counted for cpu in _list(domain.get("pinned_cpus")) if _is_amount(cpu)}
+    held = {str(address) for domain in counted for address in _list(domain.get("pci_addresses"))}
+    # Theirs may be functions that are not for guests of ours.
+    known = _maps(facts.get("pci_devices")) if held else []
+    broken = {str(device.get("physical_function")) for device in known if str(device.get("address")) in held}
+    return (
+        tuple(replace(cell, dedicated_cpus=cell.dedicated_cpus - cpus) for cell in cells),
+        tuple(device for device in free_devices(devices, held) if device.address not in broken),
     )
 
 

@@ -73,7 +73,7 @@ def free_devices(devices: Collection[PciDevice], taken: Set[str]) -> list[PciDev
     """Returns the devices that a guest may get while others have those at the addresses `taken`.
 
     Who has a physical function has its virtual functions with it, and who has one of those keeps the whole from others:
-    nova/pci/manager.py, where a claim makes them unclaimable.
+    nova/objects/pci_device.py, where a claim makes them unclaimable.
     """
     broken = {device.physical_function for device in devices if device.address in taken}
     gone = taken | broken

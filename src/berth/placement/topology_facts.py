@@ -59,9 +59,9 @@ def pci_devices(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[
                     address=str(device["address"]),
                     vendor_id=_plain(device.get("vendor_id")),
                     product_id=_plain(device.get("product_id")),
-                    numa_node=device.get("numa_node"),
+                    numa_node=_node(device.get("numa_node")),
                     kind=str(device.get("kind") or DEVICE_KINDS[0]),
-                    physical_function=device.get("physical_function"),
+                    physical_function=str(device.get("physical_function") or "") or None,
                 )
             )
     addresses = Counter(device.address for device in found)
@@ -69,6 +69,12 @@ def pci_devices(facts: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[
         if count > 1:
             raise ValueError(f"address {address} is there twice")
     return tuple(sorted(found, key=lambda device: device.address))
+
+
+def _node(value: Any) -> int | None:
+    if value is not None and type(value) is not int:
+        raise ValueError(f"numa_node is {value!r}")
+    return value
 
 
 def _plain(word: Any) -> str:

@@ -83,7 +83,7 @@ class _Known:
     """What the ledger says that is not a host's own."""
 
     cloud: str
-    uuids: set[str]
+    uuids: Mapping[str, float | None]
     aggregates: Mapping[str, dict[str, Any]]
     claims: Mapping[str, ClaimRow]
     now_s: float
@@ -147,19 +147,28 @@ def _host(row: HostRow, guests: Sequence[GuestRow], known: _Known) -> Host:
     return host_from_facts(row.name, facts, variables=row.variables, aggregates=mine, usage=usage, status=status)
 
 
-def _facts_with_strangers(facts: Mapping[str, Any], cloud: str, ours: set[str]) -> dict[str, Any]:
-    """Returns the facts with exactly the domains marked as strangers that this ledger knows nothing of.
+def _facts_with_strangers(facts: Mapping[str, Any], cloud: str, ours: Mapping[str, float | None]) -> dict[str, Any]:
+    """Returns the facts with exactly the domains marked as strangers that use the host beside this ledger's guests.
 
-    A guest of ours that was deleted since the refresh uses nothing any more; one of another cloud does, record or not.
+    A guest of ours that was deleted since the refresh uses nothing any more; one whose domain was seen after its
+    deletion does, as one of another cloud does, record or not.
     """
     domains = []
     for domain in facts.get("domains") or ():
         uuid, record = domain.get("uuid"), domain.get("record")
-        if uuid in ours:
+        if uuid in ours and not _was_left(ours[uuid], facts):
             domains.append({**domain, "record": record or {"cloud": cloud}})
         else:
             domains.append({**domain, "record": None, OTHER_CLOUDS: record is not None})
     return {**facts, "domains": domains}
+
+
+def _was_left(deleted_at: float | None, facts: Mapping[str, Any]) -> bool:
+    """Returns whether the facts are of after a guest's deletion."""
+    seen_at, offset_s = facts.get("collected_at"), facts.get("clock_offset_s") or 0.0
+    if deleted_at is None or not isinstance(seen_at, int | float) or not isinstance(offset_s, int | float):
+        return False
+    return deleted_at < seen_at - offset_s
 
 
 def _guest_on_host(row: GuestRow, booked: Resources) -> GuestOnHost:

@@ -95,7 +95,7 @@ def test_repair_takes_a_persons_word_for_a_run_of_another_machine(cloud: Path) -
     assert unknown.returncode == 4 and "act-1: there is no such action" in unknown.stderr
     done = berth(cloud, "ledger", "repair", "--run-is-gone", begun.id, "--format", "json")
     (mended,) = json.loads(done.stdout)
-    assert done.returncode == 0 and mended["key"] == begun.id and "says that it is gone" in mended["message"]
+    assert done.returncode == 0 and mended["key"] == begun.id and "says that its run is gone" in mended["message"]
     with Ledger.open(find_cloud(cloud).ledger_url) as ledger:
         assert ledger.open_actions() == [] and ledger.held_names(begun.id) == ()
 

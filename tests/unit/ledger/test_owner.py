@@ -127,12 +127,6 @@ def test_a_name_with_brackets_and_spaces_does_not_hide_the_start() -> None:
     process.communicate()
 
 
-def test_what_a_person_says_of_a_run_is_the_proof() -> None:
-    elsewhere = replace(Owner.of_process(), host="elsewhere", machine_id="other")
-    assert proof_of_death(elsewhere) is None
-    assert proof_of_death(replace(elsewhere, gone="ada@desk says that it is gone")) == "ada@desk says that it is gone"
-
-
 @pytest.mark.parametrize(
     ("change", "proof"),
     [

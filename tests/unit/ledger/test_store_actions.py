@@ -11,11 +11,9 @@ import pytest
 
 from berth.errors import Busy, Conflict, NotFound
 from berth.ledger import Ledger
-from berth.ledger.consistency import Kind
 from berth.ledger.model import BootStep, Outcome, Verb
 from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest
-from berth.ledger.tables import actions
 
 
 @pytest.fixture
@@ -167,38 +165,31 @@ def test_a_dead_run_lets_go_of_guests_that_need_nothing_more(
 ELSEWHERE = replace(Owner.of_process(), host="elsewhere", machine_id="other", boot_id="other")
 
 
-def test_a_run_that_a_person_says_is_gone_is_resumed(ledger: Ledger, kit: Any) -> None:
+def test_a_run_that_a_person_says_is_gone_lets_its_guests_go_and_can_do_no_more(ledger: Ledger, kit: Any) -> None:
     """Of a machine that never returns, or of a container, nothing can be proved."""
     first = kit.begin(ledger, "a", owner=ELSEWHERE)
+    ledger.begin_step(first.id, BootStep.CLAIM, ["a"])
     with pytest.raises(Busy, match="elsewhere") as caught:
         kit.begin(ledger, "a")
     assert f"berth ledger repair --run-is-gone {first.id}" in str(caught.value.hint)
-    ledger.declare_gone([first.id, first.id], "ada@desk")
+    (ended,) = ledger.end_gone([first.id, first.id], "ada@desk")
+    assert ended == ledger.action(first.id)
+    assert ended.error == "ada@desk says that its run is gone" and ended.ended_at
+    assert [(step.outcome, step.error) for step in ledger.steps_of(first.id)] == [(Outcome.INTERRUPTED, ended.error)]
     again = kit.begin(ledger, "a")
-    assert (again.id, again.resumed) == (first.id, True)
-    with pytest.raises(Busy):  # it was said of that run, not of this one
-        kit.begin(ledger, "a")
+    assert again.id != first.id and not again.took_over
+    with pytest.raises(Conflict, match="is over: ada@desk says"):  # should it live all the same
+        ledger.begin_step(first.id, BootStep.GUEST, ["a"])
 
 
 def test_what_is_said_of_runs_that_cannot_be_gone_is_refused_together(ledger: Ledger, kit: Any) -> None:
     gone, here, over = kit.begin(ledger, "a", owner=ELSEWHERE), kit.begin(ledger, "b"), kit.begin(ledger, "c")
     ledger.end_action(over.id)
     with pytest.raises(Conflict) as caught:
-        ledger.declare_gone([gone.id, here.id, over.id, "act-none"], "ada@desk")
+        ledger.end_gone([gone.id, here.id, over.id, "act-none"], "ada@desk")
     told = "\n".join(caught.value.details)
     assert f"{here.id}: process {Owner.of_process().pid} works on this machine" in told
     assert f"{over.id}: it is over" in told and "act-none: there is no such action" in told
     assert gone.id not in told
     with pytest.raises(Busy):
         kit.begin(ledger, "a")
-
-
-def test_a_ledger_of_before_tells_owners_as_well(ledger: Ledger, kit: Any) -> None:
-    first = kit.begin(ledger, "a", owner=ELSEWHERE)
-    owner = {name: value for name, value in first.action.owner.items() if name != "gone"}
-    with ledger._database.write() as connection:
-        connection.execute(actions.update().values(owner=owner))
-    assert ledger.check() == []
-    ledger.declare_gone([first.id], "ada@desk")
-    assert [finding.kind for finding in ledger.repair()] == [Kind.DEAD_ACTION]
-    assert "ada@desk" in str(ledger.action(first.id).error)

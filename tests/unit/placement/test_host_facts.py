@@ -153,6 +153,7 @@ def broken(path, value):
     return facts
 
 
+DEVICE = {"address": "0000:01:00.0", "vendor_id": "8086", "product_id": "1520", "driver": "vfio-pci"}
 BROKEN = {
     "nothing": (None, Code.NO_FACTS),
     "empty": ({}, Code.NO_FACTS),
@@ -170,6 +171,7 @@ BROKEN = {
     "cells": (broken(["numa_cells"], [{"memory_mib": 4}]), Code.BAD_FACTS),
     "cells no list": (broken(["numa_cells"], 4), Code.BAD_FACTS),
     "devices": (broken(["pci_devices"], [{"driver": "vfio-pci"}]), Code.BAD_FACTS),
+    "a device's node": (broken(["pci_devices"], [{**DEVICE, "numa_node": [1]}]), Code.BAD_FACTS),
     "stale": (FACTS, Code.STALE_FACTS),
 }
 
@@ -199,6 +201,13 @@ def test_a_host_with_bad_facts_is_refused_and_the_others_serve(facts, code):
 def test_strange_domains_never_stop_placement(domains):
     host = host_from_facts("h1", broken(["domains"], domains))
     assert (host.vcpus_used, host.memory_mib_used) == (0, 0)
+
+
+def test_a_strange_device_never_stops_placement():
+    odd = [{**DEVICE, "physical_function": {"a": 1}}, {**DEVICE, "address": "0000:01:00.1", "physical_function": [2]}]
+    hosts = [host_from_facts("odd", broken(["pci_devices"], odd)), host_from_facts("good", FACTS)]
+    decision = place(build_fleet(hosts), WANTED, Profile(), now_s=FACTS["collected_at"])
+    assert decision.placements
 
 
 def test_status_is_kept():

@@ -22,6 +22,7 @@ from berth.ledger.store_hosts import Refresh
 from berth.verbs import boot, delete, power
 from berth.verbs.boot_verdict import GUEST_RESULT, IMAGE_RESULT
 from berth.verbs.call import Call
+from berth.verbs.placing import read_fleet
 
 REQUEST = {"name": "web", "count": 2, "flavor": "small", "image": "tiny", "networks": ["lan"]}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIAybggDDnHpMEjC9y0Jn5kcJ3sYPfwbCu4Kpyz3X2v7 host"
@@ -196,6 +197,21 @@ def test_domains_of_others_count_and_their_macs_are_not_given(cloud: Cloud) -> N
     store(cloud, {name: facts(name, domains=[stranger]) for name in ("h1", "h2", "h3")})
     with pytest.raises(NoValidHost):
         boot.begin(call(cloud, request=REQUEST))
+
+
+@pytest.mark.parametrize(("seen_s", "used"), [(-60.0, 0), (60.0, 1)], ids=["seen before", "seen after"])
+def test_what_a_deleted_guest_left_counts_when_it_was_seen_after_the_deletion(
+    cloud: Cloud, seen_s: float, used: int
+) -> None:
+    (guest,) = booted(cloud, {**REQUEST, "count": 1})["guests"]
+    left = {"uuid": guest["uuid"], "name": "web-1", "state": "shutdown", "vcpus": 1, "memory_mib": 512, "disks": []}
+    left |= {"macs": [], "record": {"cloud": "test"}}
+    with Ledger.open(cloud.ledger_url) as ledger:
+        ledger.delete_guests([guest["uuid"]])
+        late = time.time() + seen_s + 5.0  # on a host whose clock is five seconds ahead
+        store(cloud, {guest["host"]: facts(guest["host"], domains=[left], collected_at=late, clock_offset_s=5.0)})
+        fleet = read_fleet(ledger, cloud)
+    assert {host.name: host.vcpus_used for host in fleet.hosts}[guest["host"]] == used
 
 
 def test_power_follows_the_hosts_answer(cloud: Cloud) -> None:

@@ -2,6 +2,7 @@
 """The room on a host as the host counts it, and as placement does: the two must not differ."""
 
 import pytest
+from ansible_collections.berth.kvm.plugins.module_utils import guest_check
 from ansible_collections.berth.kvm.plugins.module_utils.guest_check import check_pins, check_room
 from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import Definition, Disk
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import GuestFailure
@@ -121,3 +122,31 @@ def test_host_and_placement_keep_what_a_domain_has_for_itself(tmp_path, state, r
     host = placed(tmp_path, found)
     free = {device.address for device in host.pci_devices}, host.numa_cells[0].dedicated_cpus
     assert free == (({OTHER_DEVICE}, {6, 7}) if counts else ({DEVICE, OTHER_DEVICE}, {4, 5, 6, 7}))
+
+
+PF, VF, SIBLING = "0000:03:00.0", "0000:03:10.0", "0000:03:10.2"
+
+
+@pytest.mark.parametrize(("wanted", "taken", "refused"), [
+    (PF, VF, True), (VF, PF, True), (VF, SIBLING, False), (VF, VF, True), (PF, "0000:04:00.0", False),
+])  # fmt: skip
+def test_a_device_and_its_functions_go_together(tmp_path, monkeypatch, wanted, taken, refused):
+    for function in (VF, SIBLING):
+        (tmp_path / function).mkdir()
+        (tmp_path / function / "physfn").symlink_to(f"../{PF}")
+    monkeypatch.setattr(guest_check, "PCI_DEVICES", str(tmp_path))
+    guest = Definition("g", "web", f"{INSTANCES}/g", "log", "<domain/>", 1, 1, {}, (), {})
+    found = {**domain("running"), "pci_addresses": [taken]}
+    try:
+        check_pins(guest, {"pci_addresses": [wanted], "pinned_cpus": []}, [found])
+    except GuestFailure as failure:
+        assert refused and f"PCI device {wanted} of this host is domain other's" in failure.message
+    else:
+        assert not refused
+
+
+@pytest.mark.parametrize(("record", "cure"), [(None, "tells placement"), (OTHER_CLOUD, "`berth doctor`")])
+def test_the_refusal_tells_what_helps(record, cure):
+    guest = Definition("g", "web", f"{INSTANCES}/g", "log", "<domain/>", 1, 1, {}, (), {})
+    with pytest.raises(GuestFailure, match=cure):
+        check_pins(guest, HELD, [{**domain("running", record), **HELD}])

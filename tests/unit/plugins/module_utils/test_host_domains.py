@@ -92,6 +92,8 @@ CELLS = '"cells": [{"cpus": {"0": 4}, "blocked": [12]}], "emulator_cpus": [6]'
         ('{"pins": null}', "5", []),  # a guest of ours that floats on a single shared CPU
         ('{"pins": {"cells": [7]}}', "5", [4, 5]),
         ('{"pins": {"cells": [{"cpus": {"0": "x"}, "blocked": []}]}}', "5", [4, 5]),
+        ('{"pins": {"emulator_cpus": [1e999]}}', "5", [4, 5]),
+        ('{"pins": {"cells": [{"cpus": {"0": 4}}, {"blocked": [7]}], "emulator_cpus": [6]}}', "5", [4, 6, 7]),
     ],
 )
 def test_what_a_domain_has_for_itself_alone(record: str, second: str, cpus: list[int]) -> None:
@@ -103,3 +105,26 @@ def test_what_a_domain_has_for_itself_alone(record: str, second: str, cpus: list
 
 def test_most_domains_have_nothing_for_themselves() -> None:
     assert (domain()["pci_addresses"], domain()["pinned_cpus"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("vcpu", "cputune", "cpus"),
+    [
+        ("<vcpu placement='static' cpuset='4'>2</vcpu>", "", [4]),
+        ("<vcpu cpuset='4-5'>2</vcpu>", "", []),
+        ("<vcpu cpuset='4'>2</vcpu>", "<vcpupin vcpu='0' cpuset='2'/><vcpupin vcpu='1' cpuset='3'/>", [2, 3]),
+        ("<vcpu cpuset='4'>2</vcpu>", "<vcpupin vcpu='0' cpuset='2'/>", [2, 4]),
+        ("", "", []),
+    ],
+)
+def test_vcpus_without_pins_run_where_all_do(vcpu: str, cputune: str, cpus: list[int]) -> None:
+    found = described(f"<domain>{vcpu}<cputune>{cputune}</cputune></domain>")
+    assert found["pinned_cpus"] == cpus
+
+
+def test_an_nvme_disk_is_a_device() -> None:
+    source = (
+        "<source type='pci' managed='yes' namespace='1'><address domain='0' bus='1' slot='0' function='0'/></source>"
+    )
+    disk = f"<disk type='nvme' device='disk'><driver name='qemu' type='raw'/>{source}<target dev='vda'/></disk>"
+    assert described(f"<domain><devices>{disk}</devices></domain>")["pci_addresses"] == ["0000:01:00.0"]

@@ -44,3 +44,20 @@ def test_a_domain_that_is_not_ours_keeps_its_cpu_while_it_runs(guest_host):
     assert outcome(refused) == [("web-1", False, "cpus", "host")]
     assert "domain theirs's" in refused["guests"][0]["message"]
     connection.close()
+
+
+def test_what_others_pin_for_now_only_counts_as_well_and_a_guest_that_is_there_stays(guest_host):
+    assert outcome(guest_host.run("present", pinned(guest_host, "web-1"))) == [("web-1", True, None, None)]
+    connection = guest_host.connection()
+    theirs = connection.createXML(
+        "<domain type='qemu'><name>theirs</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>"
+        "<os><type arch='x86_64'>hvm</type></os></domain>"
+    )
+    cpus = len(connection.getCPUMap()[1])
+    theirs.pinVcpu(0, tuple(cpu == CPU for cpu in range(cpus)))
+    # It has had its CPU all along: sent again, it is as it must be.
+    assert outcome(guest_host.run("present", pinned(guest_host, "web-1"))) == [("web-1", True, None, None)]
+    guest_host.run("absent", pinned(guest_host, "web-1"))
+    assert outcome(guest_host.run("present", pinned(guest_host, "web-1"))) == [("web-1", False, "cpus", "host")]
+    theirs.destroy()
+    connection.close()
