@@ -198,6 +198,14 @@ def _check_mine(guest: Definition, mine: Domain) -> None:
             "nothing was changed",
             REQUEST,
         )
+    missing = {disk.path for disk in guest.disks} - {disk["path"] for disk in mine["disks"]}
+    if missing:
+        raise GuestFailure(
+            "disk",
+            f"guest {guest.name}: it is here with other disks than {', '.join(sorted(missing))}; does "
+            "berth_instances_path say another folder than when it was made? Nothing was changed",
+            REQUEST,
+        )
     if not mine["persistent"]:
         raise GuestFailure(
             "uuid",

@@ -18,6 +18,7 @@ from ansible_collections.berth.kvm.plugins.module_utils.guest_definition import 
 from ansible_collections.berth.kvm.plugins.module_utils.guest_failure import HOST, REQUEST, GuestFailure
 from ansible_collections.berth.kvm.plugins.module_utils.image_failure import ImageFailure
 from ansible_collections.berth.kvm.plugins.module_utils.image_format import inspect
+from ansible_collections.berth.kvm.plugins.module_utils.image_qcow2 import backing_file
 
 GIB = 1024**3
 MIB = 1024**2
@@ -65,8 +66,19 @@ def check_disk_size(definition: Definition, disk: Disk, virtual_size_bytes: int)
 
 
 def make_disk(disk: Disk) -> bool:
-    """Returns whether the overlay was made now; an existing disk stays as it is. Raises GuestFailure."""
+    """Returns whether the overlay was made now; an existing disk stays as it is.
+
+    Raises GuestFailure, also for an existing one that is based on another image: its content is nothing without that.
+    """
     if os.path.lexists(disk.path):
+        with open(disk.path, "rb") as file:
+            base = backing_file(file)
+        if base != disk.backing_path:
+            raise GuestFailure(
+                "base",
+                f"{disk.path} is there and based on {base or 'nothing'}, not on {disk.backing_path}: the image was "
+                "another one when it was made; give that one's digest in the catalog, or delete the guest",
+            )
         return False
     part = fresh_part(disk.path)
     backing = ["-b", disk.backing_path, "-F", disk.backing_format]

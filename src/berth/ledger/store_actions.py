@@ -124,6 +124,11 @@ class ActionStore(Store):
         with self._database.read() as connection:
             return action_row(connection, action_id)
 
+    def open_action(self, action_id: str) -> ActionRow:
+        """Returns an action that has not ended. Raises NotFound, and Conflict for one that somebody ended meanwhile."""
+        with self._database.read() as connection:
+            return open_action(connection, action_id)
+
     def open_actions(self) -> list[ActionRow]:
         """Returns the actions that have not ended, oldest first; their runs may live or be dead (`proof_of_death`)."""
         query = select_rows(actions, ActionRow).where(actions.c.ended_at.is_(None)).order_by(actions.c.started_at)

@@ -138,6 +138,13 @@ class GuestStore(Store):
                 values = {"plan": plan, "updated_at": self._clock()}
                 connection.execute(guests.update().where(guests.c.uuid == uuid).values(values))
 
+    def record_image_digests(self, digests: Mapping[str, str]) -> None:
+        """Writes down which image each of these guests is being made of: uuid -> digest."""
+        with self._database.write() as connection:
+            for uuid, digest in digests.items():
+                values = {"image_digest": digest, "updated_at": self._clock()}
+                connection.execute(guests.update().where(guests.c.uuid == uuid).values(values))
+
     def release_claims(self, uuids: Collection[str]) -> None:
         """Gives back the resources and ports of guests that use no host; their names and addresses stay theirs."""
         with self._database.write() as connection:

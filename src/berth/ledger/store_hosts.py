@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from berth.errors import Conflict
 from berth.ledger.build_failures import score_after
+from berth.ledger.looks import collected_s
 from berth.ledger.rows import HostRow, HostUpdate, Json, Usage
 from berth.ledger.store_base import Store, not_found, put_rows, values_of
 from berth.ledger.tables import aggregates, claims, hosts, notes, select_rows
@@ -35,12 +36,13 @@ class Refresh:
 def learnt(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
     """Returns the host after a refresh. Pure.
 
-    Without facts the old ones stay. Facts with another machine id than the known one quarantine the host until an
-    operator accepts them; with the known one again the quarantine ends.
+    Without facts the old ones stay, and so they do when those of this refresh are older: it waited for other hosts
+    while another one looked. Facts with another machine id than the known one quarantine the host until an operator
+    accepts them; with the known one again the quarantine ends.
     """
     row = before or HostRow(update.name, True, "", True, "", None, None, None, None, None, (), {}, {})
     row = replace(row, in_inventory=True, groups=update.groups, variables=update.variables, access=update.access)
-    if not update.asked:
+    if not update.asked or _is_older(update.facts, row.facts, at):
         return row
     if update.facts is None:
         since = row.unreachable_since if row.unreachable_since is not None else at
@@ -57,6 +59,19 @@ def learnt(before: HostRow | None, update: HostUpdate, at: float) -> HostRow:
         machine_id=row.machine_id if changed else found,
         quarantine=f"machine id changed from {row.machine_id} to {found}" if changed else "",
     )
+
+
+def _is_older(new: Json | None, known: Json | None, now_s: float) -> bool:
+    """Returns whether facts were collected before the known ones of the same boot, by the controller's clock.
+
+    Known ones from the future say nothing: that clock was set back.
+    """
+    if not new or not known or not known.get("boot_id"):
+        return False
+    if any(new.get(key) != known.get(key) for key in ("machine_id", "boot_id")):
+        return False
+    look, last = collected_s(new), collected_s(known)
+    return look is not None and last is not None and look < last <= now_s
 
 
 class HostStore(Store):

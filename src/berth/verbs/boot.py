@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 
 from berth.errors import BerthError, HostFailed, Partial
 from berth.ledger.model import BootStep, Verb, VmState
@@ -69,6 +70,14 @@ def record(call: Call) -> Outcome:
     return {**_outcome(call.action_id, rows, work), "undo": undo, "kept": kept}
 
 
+def _why(row: GuestRow, fenced: Mapping[str, str]) -> str:
+    """Returns why a guest did not become active. `fenced`: hosts in quarantine, each with the reason."""
+    quarantine = fenced.get(row.host or "")
+    if quarantine:
+        return f"its host {row.host} is in quarantine and was not asked: {quarantine}"
+    return row.fault or "it was not finished"
+
+
 def finish(call: Call) -> Outcome:
     """Ends the action and returns the guests.
 
@@ -79,7 +88,8 @@ def finish(call: Call) -> Outcome:
     with Ledger.open(call.cloud.ledger_url) as ledger:
         rows = ledger.guests_by_uuid(call.request["uuids"])
         failed = [row for row in rows if row.vm_state in (VmState.BUILDING, VmState.ERROR)]
-        lines = tuple(f"guest {row.name}: {row.fault or 'it was not finished'}" for row in failed)
+        fenced = {host.name: host.quarantine for host in ledger.hosts() if host.quarantine} if failed else {}
+        lines = tuple(f"guest {row.name}: {_why(row, fenced)}" for row in failed)
         partial = bool(call.action_id) and bool(ledger.action(call.action_id).request.get("partial"))
         if call.action_id:
             ledger.end_action(call.action_id, "; ".join(lines) or None)

@@ -34,9 +34,12 @@ def work_for(ledger: Ledger, cloud: Cloud, action_id: str, rows: Sequence[GuestR
     catalog, fleet = load_catalog(cloud.catalog_path), placing.read_fleet(ledger, cloud)
     digests = {row.name: row.digest for row in ledger.images()}
     plans, rules = _plans_on_hosts(ledger, fleet, rows), group_rules(ledger, rows)
+    begun = _begun_with(ledger, rows)
+    made_of: dict[str, str] = {}
     work: Work = {}
     for row in rows:
-        if row.host is None:
+        # Another machine under a host's name knows nothing of what was made on the one before it.
+        if row.host is None or fleet.rows[row.host].quarantine:
             continue
         paths = HostPaths.of(fleet.rows[row.host])
         share = work.setdefault(row.host, _empty_share(paths, cloud, action_id))
@@ -44,9 +47,26 @@ def work_for(ledger: Ledger, cloud: Cloud, action_id: str, rows: Sequence[GuestR
         share["plans"].append({**shown, "limits": fleet.host_limits(row.host), **rules.get(row.uuid, {})})
         share["journal"]["guests"].append(row.uuid)
         image = _image_item(catalog, row.image, cloud, digests)
+        image["digest"] = begun.get(row.host, {}).get(row.image) or image["digest"]
+        if image["digest"]:
+            made_of[row.uuid] = image["digest"]
         if image not in share["images"]:
             share["images"].append(image)
+    ledger.record_image_digests(made_of)
     return work
+
+
+def _begun_with(ledger: Ledger, rows: Sequence[GuestRow]) -> dict[str, dict[str, str]]:
+    """Returns host -> image -> digest, of guests that an earlier run handed to their host.
+
+    They may be there, on disks that are based on that very image; the name may stand for another one since.
+    """
+    steps = ledger.steps_on([row.uuid for row in rows])
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.host and row.image_digest and _sent_before(steps, row):
+            found.setdefault(row.host, {})[row.image] = row.image_digest
+    return found
 
 
 def _plans_on_hosts(ledger: Ledger, fleet: placing.FleetNow, rows: Sequence[GuestRow]) -> dict[str, Json]:

@@ -15,9 +15,10 @@ from berth.errors import BerthError, Conflict, HostFailed, InvalidInput, Problem
 from berth.ledger.model import DeleteStep, TaskState, Verb, VmState
 from berth.ledger.model import Outcome as StepOutcome
 from berth.ledger.owner import Owner
-from berth.ledger.rows import ActionRequest, GuestRow, StateChange
+from berth.ledger.rows import ActionRequest, GuestRow, HostRow, StateChange
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
+from berth.verbs.copies import domain_states, refuse_copies
 from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import guest_answer, work_on_hosts
@@ -31,8 +32,9 @@ def begin(call: Call) -> Outcome:
     Guests that a run of the same had forgotten before it was cut off count as deleted now. Raises NotFound for every
     other unknown name, Busy when another run works on one of the guests, Conflict when one is locked or changes now.
 
-    With `host_is_gone` (a host's name) in the request their host has nothing to do. Raises InvalidInput for guests that
-    are not on that one, Conflict when it does answer.
+    With `host_is_gone` (a host's name) in the request that one has nothing to do, and what it showed last counts for
+    nothing. Raises InvalidInput for guests that it neither has nor showed, Conflict when it does answer, and for guests
+    that another host than their own shows running: it would keep them.
     """
     with Ledger.open(call.cloud.ledger_url) as ledger:
         project = str(call.request.get("project") or call.cloud.settings.default_project)
@@ -41,7 +43,7 @@ def begin(call: Call) -> Outcome:
         forgotten = {key for row in gone for key in (row.uuid, row.name.casefold())}
         rows = find_guests(ledger, [name for name in asked if name.casefold() not in forgotten], project)
         lost = call.request.get("host_is_gone")
-        _check_lost(ledger, lost, rows)
+        _check(ledger, lost, rows)
         uuids = [row.uuid for row in (*rows, *gone)]
         if call.check_mode or not rows:
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": True}
@@ -49,12 +51,13 @@ def begin(call: Call) -> Outcome:
         try:
             # They may have changed before they were held.
             rows = find_guests(ledger, [row.uuid for row in rows], project)
-            _check_lost(ledger, lost, rows)
+            _check(ledger, lost, rows)
             _mark(ledger, begun.id, rows)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
             raise
-        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, rows) if lost is None else {}
+        asked_of = [row for row in rows if lost is None or row.host != lost]
+        work = work_on_hosts(ledger.hosts(), call.cloud, begun.id, asked_of)
         return {"action": begun.id, "uuids": uuids, "hosts": sorted(work), "work": work, "changed": True}
 
 
@@ -67,19 +70,25 @@ def _request(rows: Sequence[GuestRow], lost: str | None) -> ActionRequest:
     return ActionRequest(Verb.DELETE, project_of(rows), names, request_id, f"delete without {lost}", request)
 
 
-def _check_lost(ledger: Ledger, lost: str | None, rows: Sequence[GuestRow]) -> None:
+def _check(ledger: Ledger, lost: str | None, rows: Sequence[GuestRow]) -> None:
+    """Checks that these guests are gone once their hosts let go of them. Raises InvalidInput, Conflict."""
+    hosts = {host.name: host for host in ledger.hosts()}
+    if lost is not None and rows:
+        _check_lost(lost, hosts.pop(lost, None), rows)
+    refuse_copies(hosts.values(), rows)
+
+
+def _check_lost(lost: str, host: HostRow | None, rows: Sequence[GuestRow]) -> None:
     """Checks that these guests may be forgotten because host `lost` is gone. Raises InvalidInput, Conflict."""
-    if lost is None or not rows:
-        return
-    elsewhere = [row for row in rows if row.host != lost]
+    shown = domain_states((host and host.facts) or {})
+    elsewhere = [row for row in rows if row.host != lost and row.uuid not in shown]
     if elsewhere:
         problems = [
             Problem("", f"guest {row.name} is on {row.host or 'no host'}, not on {lost!r}") for row in elsewhere
         ]
         hint = "name the host that `berth show NAME` tells; a guest on no host is deleted without"
         raise InvalidInput.from_problems("--host-is-gone", problems, hint=hint)
-    host = ledger.host(lost)
-    if host.in_inventory and host.enabled and host.unreachable_message is None:
+    if host and host.in_inventory and host.enabled and host.unreachable_message is None:
         raise Conflict(
             f"host {lost} is enabled and answered when it was last asked; allowed: one that is silent, disabled or "
             "out of the inventory",
@@ -121,11 +130,13 @@ def finish(call: Call) -> Outcome:
         if not call.action_id:
             return {"guests": [guest_view(row) for row in ledger.guests_by_uuid(uuids)], "changed": bool(uuids)}
         rows = [row for row in ledger.guests_by_uuid(uuids) if row.deleted_at is None]
-        lost = ledger.action(call.action_id).request.get("host_is_gone")
-        kept = {row.uuid: why for row in rows if lost is None and (why := _why_kept(row, call.results))}
+        action = ledger.open_action(call.action_id)
+        lost = action.request.get("host_is_gone")
+        of_lost = [row.uuid for row in rows if lost is not None and row.host == lost]
+        kept = {row.uuid: why for row in rows if row.uuid not in of_lost and (why := _why_kept(row, call.results))}
         gone = [row.uuid for row in rows if row.uuid not in kept]
-        if lost is not None:
-            _note_lost(ledger, call.action_id, gone, lost)
+        if of_lost:
+            _note_lost(ledger, call.action_id, of_lost, str(lost))
         _settle(ledger, call.action_id, gone, kept)
         lines = tuple(f"guest {row.name}: {kept[row.uuid]}" for row in rows if row.uuid in kept)
         ledger.end_action(call.action_id, "; ".join(lines) or None)
@@ -147,7 +158,7 @@ def _why_kept(row: GuestRow, results: Mapping[str, Mapping[str, Any]]) -> str:
     if row.host is None:
         return ""
     if row.host not in results:
-        return f"its host {row.host} is not in the ledger's fleet"
+        return f"its host {row.host} was not asked: it is in quarantine (`berth host show {row.host}`), or not known"
     answer = guest_answer(results[row.host], row.uuid)
     return "" if answer.ok else f"{row.host}: {answer.message}"
 

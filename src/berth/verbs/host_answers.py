@@ -58,11 +58,15 @@ def share_for(cloud: Cloud, action_id: str) -> dict[str, Any]:
 def work_on_hosts(
     hosts: Iterable[HostRow], cloud: Cloud, action_id: str, rows: Iterable[GuestRow]
 ) -> dict[str, dict[str, Any]]:
-    """Returns host -> its share of the work on guests that are there; guests on no known host are in none."""
+    """Returns host -> its share of the work on guests that are there.
+
+    Guests on no known host are in none, and neither are those of a host in quarantine: another machine under its name
+    knows nothing of them.
+    """
     known = {host.name: host for host in hosts}
     work: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row.host in known:
+        if row.host in known and not known[row.host].quarantine:
             share = work.setdefault(row.host, share_for(cloud, action_id))
             share["guests"].append(guest_targets(row, known[row.host]))
             share["journal"]["guests"].append(row.uuid)

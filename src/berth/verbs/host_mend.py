@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from berth.errors import BerthError, Conflict
+from berth.ledger.looks import collected_s
 from berth.ledger.model import PowerState, PowerStep, Verb, VmState
 from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, Claim, GuestRow, Resources, StateChange
@@ -21,7 +22,7 @@ from berth.verbs import care, placing
 from berth.verbs.boot_verdict import GUEST_RESULT, IMAGE_RESULT
 from berth.verbs.call import Call, Outcome
 from berth.verbs.guest_plan import HostPaths
-from berth.verbs.observe import MARGIN_S, collected_s
+from berth.verbs.observe import MARGIN_S
 from berth.verbs.reality import FILES, Difference, Kind, Mend, answers
 
 Row = dict[str, Any]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from berth.errors import Conflict
+from berth.ledger.looks import collected_s
 from berth.ledger.model import PowerState, VmState, observed_state
 from berth.ledger.rows import GuestRow, HostRow, StateChange
 from berth.ledger.store import Ledger
@@ -82,9 +83,3 @@ def observations(
         )
         changes.append((guest.uuid, change))
     return changes
-
-
-def collected_s(facts: Mapping[str, Any]) -> float | None:
-    """Returns when facts were collected, by the controller's clock; None when they do not say."""
-    at, offset = facts.get("collected_at"), facts.get("clock_offset_s")
-    return None if at is None else float(at) - float(offset or 0.0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from berth.cloud import Cloud
 from berth.ledger.build_failures import score_now
+from berth.ledger.looks import collected_s
 from berth.ledger.rows import Claim, ClaimRow, GuestRow, HostRow, NewGuest, Resources
 from berth.ledger.store import Ledger
 from berth.placement import (
@@ -165,10 +166,8 @@ def _facts_with_strangers(facts: Mapping[str, Any], cloud: str, ours: Mapping[st
 
 def _was_left(deleted_at: float | None, facts: Mapping[str, Any]) -> bool:
     """Returns whether the facts are of after a guest's deletion."""
-    seen_at, offset_s = facts.get("collected_at"), facts.get("clock_offset_s") or 0.0
-    if deleted_at is None or not isinstance(seen_at, int | float) or not isinstance(offset_s, int | float):
-        return False
-    return deleted_at < seen_at - offset_s
+    seen_at = collected_s(facts)
+    return deleted_at is not None and seen_at is not None and deleted_at < seen_at
 
 
 def _guest_on_host(row: GuestRow, booked: Resources) -> GuestOnHost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from berth.errors import BerthError, Conflict, HostFailed, InvalidInput
@@ -15,7 +15,7 @@ from berth.ledger.owner import Owner
 from berth.ledger.rows import ActionRequest, GuestResult, GuestRow, HostRow, StateChange
 from berth.ledger.store import Ledger
 from berth.verbs.call import Call, Outcome
-from berth.verbs.copies import copies_elsewhere, domain_states
+from berth.verbs.copies import refuse_copies
 from berth.verbs.guest_names import find_guests, project_of
 from berth.verbs.guest_view import guest_view
 from berth.verbs.host_answers import Answer, guest_answer, work_on_hosts
@@ -62,7 +62,7 @@ def begin(call: Call) -> Outcome:
         _checked(rows, change)
         lost = _lost_host(ledger, call.request.get("host_is_gone"))
         if call.check_mode:
-            _refuse_copies([host for host in ledger.hosts() if host.name != lost], rows, change)
+            _check_hosts(ledger.hosts(), lost, rows, change)
             would_change = not all(_is_done(row, change) for row in rows)
             return {"action": "", "uuids": uuids, "hosts": [], "work": {}, "changed": would_change}
         names = tuple(row.name for row in rows)
@@ -72,7 +72,7 @@ def begin(call: Call) -> Outcome:
         try:
             rows = find_guests(ledger, uuids, project)  # they may have changed before they were held
             tasks = _checked(rows, change)
-            _refuse_copies([host for host in hosts if host.name != lost], rows, change)
+            _check_hosts(hosts, lost, rows, change)
             _mark(ledger, begun.id, rows, tasks)
         except BerthError as error:
             ledger.end_action(begun.id, error.message)
@@ -127,25 +127,19 @@ def _lost_host(ledger: Ledger, name: str | None) -> str | None:
     return name
 
 
-def _refuse_copies(hosts: Iterable[HostRow], rows: Iterable[GuestRow], change: _Change) -> None:
-    """Raises Conflict for every guest that would be turned on while another host shows it on: promise P1."""
-    if change.power is not PowerState.RUNNING:
-        return
-    domains = {host.name: domain_states(host.facts or {}) for host in hosts}
-    lines = [
-        f"guest {row.name} is {state} on host {host} and recorded on {row.host}; allowed: one host"
-        for row in rows
-        for host, state in copies_elsewhere(row.uuid, row.host, domains)
-    ]
+def _check_hosts(hosts: Iterable[HostRow], lost: str | None, rows: Sequence[GuestRow], change: _Change) -> None:
+    """Raises Conflict for guests of a host in quarantine, and for those that another host shows on: promise P1."""
+    hosts = list(hosts)
+    fenced = {host.name: host.quarantine for host in hosts if host.quarantine}
+    lines = [f"guest {row.name} is on host {row.host}, {fenced[row.host]}" for row in rows if row.host in fenced]
     if lines:
         raise Conflict(
-            lines[0] if len(lines) == 1 else f"{len(lines)} copies of guests are on other hosts than recorded",
+            lines[0] if len(lines) == 1 else f"{len(lines)} guests are on hosts in quarantine",
             details=() if len(lines) == 1 else tuple(lines),
-            hint="`berth sync` looks again. Was it moved there? `virsh undefine` it on the recorded host, then "
-            "`berth doctor --fix`. Is it not wanted there? `virsh destroy` it there, then `berth sync`. "
-            "If that host never returns: --host-is-gone HOST",
-            data={"copies": lines},
+            hint="is it the same host, installed anew? `berth host refresh --accept HOST`; see `berth host show HOST`",
         )
+    if change.power is PowerState.RUNNING:
+        refuse_copies([host for host in hosts if host.name != lost], rows)
 
 
 def _mark(ledger: Ledger, action_id: str, rows: list[GuestRow], tasks: dict[str, TaskState]) -> None:

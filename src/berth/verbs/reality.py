@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from berth.ledger.looks import collected_s
 from berth.ledger.model import VmState
 from berth.ledger.rows import GuestRow, HostRow
 from berth.verbs.copies import ON
-from berth.verbs.observe import MARGIN_S, collected_s
+from berth.verbs.observe import MARGIN_S
 
 # Looks of one refresh: what one host showed then is not outdone by what another showed.
 SAME_LOOK_S = 300.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from berth.errors import BerthError, HostFailed
+from berth.errors import BerthError, Conflict, HostFailed
 from berth.ledger.model import Outcome as StepOutcome
 from berth.ledger.model import PowerState, PowerStep, Verb, VmState
 from berth.ledger.owner import Owner
@@ -26,13 +26,19 @@ def begin(call: Call) -> Outcome:
     """Returns the host's active guests, those of them that are locked, and all hosts to look at.
 
     Active is what is meant to be on, also what the host has shown off since it booted (berth.verbs.observe). The locked
-    ones are left as they are. Raises NotFound for an unknown host, Busy.
+    ones are left as they are, and so are those that another verb had begun with: that one ends it. Raises NotFound for
+    an unknown host, Busy, Conflict for one in quarantine.
     """
     name = str(call.request.get("host") or "")
     with Ledger.open(call.cloud.ledger_url) as ledger:
-        ledger.host(name)
+        quarantine = ledger.host(name).quarantine
+        if quarantine:
+            raise Conflict(
+                f"host {name} is in quarantine: {quarantine}",
+                hint=f"is it the same host, installed anew? `berth host refresh --accept {name}`",
+            )
         active = ledger.guests(host=name, states=[VmState.ACTIVE])
-        rows = [row for row in active if row.lock_reason is None]
+        rows = [row for row in active if row.lock_reason is None and row.task_state is None]
         look = sorted(host.name for host in ledger.hosts() if host.in_inventory)
         uuids, locked = [row.uuid for row in rows], [row.uuid for row in active if row.lock_reason is not None]
         nothing: Outcome = {"action": "", "uuids": uuids, "locked": locked, "look": [], "hosts": [], "work": {}}
@@ -74,8 +80,10 @@ def compare(call: Call) -> Outcome:
     domains = {host: _domains(answer) for host, answer in call.results.items()}
     with Ledger.open(call.cloud.ledger_url) as ledger:
         # One that was moved or stopped before it was held is not to be started here any more.
-        rows = [row for row in ledger.guests_by_uuid(uuids) if (row.host, row.vm_state) == (name, VmState.ACTIVE)]
-        problems = _problems(name, rows, domains, accept=bool(call.request.get("accept_silent_hosts")))
+        idle = [row for row in ledger.guests_by_uuid(uuids) if row.task_state is None]
+        rows = [row for row in idle if (row.host, row.vm_state) == (name, VmState.ACTIVE)]
+        last = {host.name: domain_states(host.facts or {}) for host in ledger.hosts()}
+        problems = _problems(name, rows, domains, last, accept=bool(call.request.get("accept_silent_hosts")))
         if problems:
             _end_actions(ledger, call.action_id.split(), "; ".join(problems))
             raise HostFailed(
@@ -99,14 +107,22 @@ def _domains(answer: Any) -> dict[str, str] | None:
     return domain_states(facts) if facts else None
 
 
-def _problems(name: str, rows: list[GuestRow], domains: dict[str, dict[str, str] | None], *, accept: bool) -> list[str]:
+def _problems(
+    name: str,
+    rows: list[GuestRow],
+    domains: Mapping[str, Mapping[str, str] | None],
+    last: Mapping[str, Mapping[str, str]],
+    *,
+    accept: bool,
+) -> list[str]:
+    """Returns why the guests are not to be started. What a host showed `last` counts when it is not heard now."""
     problems = []
     if domains.get(name) is None:
         problems.append(f"host {name} does not answer")
     silent = sorted(host for host, found in domains.items() if found is None and host != name)
     if silent and not accept:
         problems.append(f"these hosts do not answer and may run them: {', '.join(silent)}")
-    shown = {host: found for host, found in domains.items() if found is not None}
+    shown = {**last, **{host: found for host, found in domains.items() if found is not None}}
     for row in rows:
         copies = copies_elsewhere(row.uuid, name, shown)
         problems += [f"guest {row.name} is {state} on host {host}" for host, state in copies]
@@ -136,7 +152,7 @@ def finish(call: Call) -> Outcome:
 def _settle(ledger: Ledger, call: Call) -> tuple[list[str], bool]:
     """Ends the actions; returns a line per guest that did not start, and whether any had to be started."""
     lines, changed = [], False
-    for action in [ledger.action(action_id) for action_id in call.action_id.split()]:
+    for action in [ledger.open_action(action_id) for action_id in call.action_id.split()]:
         failed = []
         for row in ledger.guests_by_uuid(call.request["uuids"]):
             if row.project != action.project:

@@ -21,7 +21,7 @@ REQUEST = {"name": "web", "flavor": "small", "image": "tiny", "networks": ["lan"
 LATER_S = 60.0
 
 
-def refresh(cloud: Cloud, facts: dict[str, Any]) -> dict[str, Any]:
+def refresh(cloud: Cloud, facts: dict[str, Any], now_s: float = 1.0) -> dict[str, Any]:
     """Refreshes all hosts; one whose facts are a text did not answer."""
     (cloud.path / "inventory").mkdir(exist_ok=True)
     known = {"groups": ["compute"], "variables": {}, "access": {}}
@@ -30,7 +30,7 @@ def refresh(cloud: Cloud, facts: dict[str, Any]) -> dict[str, Any]:
         name: {RESULT: {"unreachable": True, "msg": said} if isinstance(said, str) else {"host": said}}
         for name, said in facts.items()
     }
-    return dict(finish(Call(cloud=cloud, results=results, inventory=inventory, now_s=1.0)))
+    return dict(finish(Call(cloud=cloud, results=results, inventory=inventory, now_s=now_s)))
 
 
 def facts(name: str, *domains: dict[str, Any], **more: Any) -> dict[str, Any]:

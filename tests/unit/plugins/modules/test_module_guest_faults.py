@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Faults in the middle of berth.kvm.guest: kills at every step, a daemon that restarts, two calls at once."""
 
+import dataclasses
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -73,3 +75,28 @@ def test_what_a_killed_run_left_half_made_is_made_anew(guest_host):
         (folder / name).write_text("half", encoding="utf-8")
     assert only(guest_host.run("present", definition))["ok"] is True
     assert sorted(path.name for path in folder.iterdir()) == ["disk.qcow2", "seed.iso"]
+
+
+def test_a_guest_is_never_put_on_another_image_than_its_disk_is_based_on(guest_host):
+    first = guest_host.definition()
+    assert guest_host.run("present", first)["guests"][0]["ok"]
+    other = guest_host.folder / "images/sha256-11.qcow2"
+    shutil.copy(guest_host.image.path, other)
+    guest_host.image = dataclasses.replace(guest_host.image, path=str(other), digest="sha256:11")
+    (item,) = guest_host.run("present", guest_host.definition())["guests"]
+    assert (item["ok"], item["reason"], item["state"], item["changed"]) == (False, "base", "running", False)
+    assert "sha256-00.qcow2" in item["message"] and "sha256-11.qcow2" in item["message"]
+    connection = guest_host.connection()
+    assert "sha256-11" not in connection.lookupByName("web-1").XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    connection.close()
+
+
+def test_a_guest_keeps_its_disks_where_they_were_made(guest_host):
+    assert guest_host.run("present", guest_host.definition())["guests"][0]["ok"]
+    guest_host.instances = guest_host.folder / "elsewhere"
+    guest_host.instances.mkdir()
+    moved = guest_host.definition()
+    (item,) = guest_host.run("present", moved)["guests"]
+    assert (item["ok"], item["reason"], item["state"]) == (False, "disk", "running")
+    assert moved["disks"][0]["path"] in item["message"] and "berth_instances_path" in item["message"]
+    assert list(guest_host.instances.iterdir()) == []
