@@ -15,6 +15,10 @@ from ansible_collections.berth.kvm.plugins.module_utils import host_libvirt
 def driver() -> Iterator[Any]:
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     connection = libvirt.open("test:///default")
+    # All connections of a process have one and the same test driver, as long as any of them is open.
+    for network in connection.listAllNetworks(0):
+        if network.name() != "default":
+            network.undefine()
     yield connection
     connection.close()
 
