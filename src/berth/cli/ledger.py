@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,9 @@ from berth.cli.context import CliContext
 from berth.cli.guests import open_ledger
 from berth.cli.output import Format, FormatOption, print_item, print_rows
 from berth.errors import Conflict, InvalidInput, Partial
-from berth.ledger.consistency import Finding, Kind
-from berth.ledger.owner import Owner
+
+if TYPE_CHECKING:
+    from berth.ledger.consistency import Finding
 
 app = typer.Typer(no_args_is_help=True, help="The ledger: check, repair, export, import, rebuild.")
 COLUMNS = ("kind", "key", "safe", "message", "hint")
@@ -49,6 +50,9 @@ def repair(
     fmt: FormatOption = Format.TABLE,
 ) -> None:
     """Mend what is safe: what deleted guests still hold, and the actions of runs that are proved dead."""
+    from berth.ledger.consistency import Finding, Kind
+    from berth.ledger.owner import Owner
+
     context: CliContext = ctx.obj
     with open_ledger(context.cloud) as ledger:
         if run_is_gone:

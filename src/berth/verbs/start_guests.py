@@ -89,7 +89,8 @@ def compare(call: Call) -> Outcome:
             raise HostFailed(
                 f"guests of {name} were not started",
                 details=tuple(problems),
-                hint="mend those hosts first; --accept-silent-hosts starts them all the same",
+                hint="mend those hosts first; --accept-silent-hosts starts what a silent host may run; one that it "
+                "showed last, if it never returns: `berth start NAME --host-is-gone HOST`",
             )
         here = domains[name] or {}
         off = [row for row in rows if here.get(row.uuid) != PowerState.RUNNING]

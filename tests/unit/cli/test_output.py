@@ -124,7 +124,9 @@ def test_an_error_as_data(capsys: pytest.CaptureFixture[str], fmt: Format, read:
     assert read(text) == error.to_dict()
 
 
-@pytest.mark.parametrize("module", ["berth.cli.output", "berth.cli.context", "berth.cli.catalog", "berth.cli.init"])
+@pytest.mark.parametrize(
+    "module", [f"berth.cli.{name}" for name in ("app", "output", "context", "catalog", "init", "ledger")]
+)
 def test_nothing_heavy_is_imported(module: str) -> None:
     heavy = {"pydantic", "numpy", "sqlalchemy", "ansible_runner", "ansible", "libvirt", "alembic", "paramiko"}
     code = f"import sys, {module}; print(*sys.modules)"
